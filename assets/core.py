@@ -1,0 +1,90 @@
+"""Core: clean, typed, consistent events, items and users; what fails a row rule goes to quarantine with its reason."""
+
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+
+from assets.partitions import days_of
+from assets.table import Lineage, lineage_of, table_asset
+from data import core
+from data.build import Outcome, refresh, refresh_days
+from data.contracts.core import EVENTS, EVENTS_QUARANTINE, ITEMS, ITEMS_QUARANTINE, USERS, USERS_QUARANTINE
+from data.contracts.raw import raw_table
+from data.contracts.schema import Table
+from data.ingest import NO_DAY
+from data.lake import digest
+from data.workspace import Workspace
+
+
+def build(workspace: Workspace, daily: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The core assets of one shop."""
+    return [_events(workspace, daily), _rows(workspace, "items"), _rows(workspace, "users")]
+
+
+def _events(workspace: Workspace, daily: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    sources = core.sources_of(workspace.shop, "events")
+    sql = core.events_sql(workspace)
+
+    def body(context: dg.AssetExecutionContext, workspace: Workspace) -> Mapping[str, Outcome]:
+        return refresh_days(
+            workspace,
+            [EVENTS_QUARANTINE, EVENTS],
+            by_day=sources,
+            whole=[ITEMS],
+            make=lambda session: core.make_events(workspace, session),
+            days=[NO_DAY, *days_of(context)],
+            code_version=digest(sql),
+        )
+
+    return table_asset(
+        [EVENTS_QUARANTINE, EVENTS],
+        deps=[*(t.key for t in sources), ITEMS.key],
+        kinds={"duckdb", "delta", "sql"},
+        code_version=digest(sql),
+        body=body,
+        lineage=_lineage(workspace, "events", sql, [ITEMS]),
+        partitions=daily,
+        pool="lake",
+    )
+
+
+def _rows(workspace: Workspace, kind: str) -> dg.AssetsDefinition:
+    sources = core.sources_of(workspace.shop, kind)
+    clean, aside = {"items": (ITEMS, ITEMS_QUARANTINE), "users": (USERS, USERS_QUARANTINE)}[kind]
+    sql = core.rows_sql(kind)
+
+    def body(context: dg.AssetExecutionContext, workspace: Workspace) -> Mapping[str, Outcome]:
+        return refresh(
+            workspace,
+            [aside, clean],
+            inputs=sources,
+            make=lambda session: core.make_rows(workspace, session, kind),
+            code_version=digest(sql),
+        )
+
+    return table_asset(
+        [aside, clean],
+        deps=[t.key for t in sources],
+        kinds={"duckdb", "delta", "sql"},
+        code_version=digest(sql),
+        body=body,
+        lineage=_lineage(workspace, kind, sql, []),
+        pool="lake",
+    )
+
+
+def _lineage(workspace: Workspace, kind: str, sql: Mapping[str, str], others: Sequence[Table]) -> dict[str, Lineage]:
+    """Lineage of the clean table and the quarantine through the judging query that both read."""
+    raw = core.sources_of(workspace.shop, kind)
+    landed = raw_table("landed", kind).sql_types() | ({"is_timed": "BOOLEAN"} if kind == "events" else {})
+    schemas = {f"landed.{kind}": landed, "made.input_versions": {"day": "DATE", "input_version": "VARCHAR"}}
+    schemas |= {table.key: table.sql_types() for table in others}
+    whole = {
+        key: f"with {kind}_checked as ({sql['checked']}) {text}".replace(
+            "join input_versions", "join made.input_versions"
+        )
+        for key, text in sql.items()
+        if key != "checked"
+    }
+    spread = {f"landed.{kind}": [t.key for t in raw], "made.input_versions": []}
+    return {key: lineage_of(text, schemas, spread) for key, text in whole.items()}

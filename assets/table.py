@@ -1,0 +1,192 @@
+"""From a contract to an asset: key, group, tags, schema, checks; and from an outcome to what Dagster records.
+
+Every asset of Portrait is declared through `table_asset`, so that each carries its privacy class, its checks and
+its lineage, and each reports in the same way.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from data.build import Outcome, Refused
+from data.contracts.schema import Table
+from data.lake import digest
+from data.portable import column_lineage
+from data.quality import Verdict, expectation_names
+from data.workspace import Workspace
+
+OWNERS = ["team:portrait"]
+
+Lineage = Mapping[str, Iterable[tuple[str, str]]]
+Body = Callable[[dg.AssetExecutionContext, Workspace], Mapping[str, Outcome]]
+
+
+def asset_key(key: str) -> dg.AssetKey:
+    """`layer.name` as an asset key `[layer, name]`."""
+    return dg.AssetKey(key.split("."))
+
+
+def lineage_of(
+    sql: str, schemas: Mapping[str, Mapping[str, str]], spread: Mapping[str, Sequence[str]] | None = None
+) -> Lineage:
+    """Column lineage of a model, read off its SQL.
+
+    Args:
+        sql: the rendered model.
+        schemas: for each `layer.name` read, its columns and their types.
+        spread: name in the SQL -> the contract keys that stand behind it (a union of raw tables).
+
+    Returns:
+        Output column -> (contract key, column) pairs.
+    """
+    found = column_lineage(sql, schemas)
+    behind = spread or {}
+    return {
+        column: [(real, name) for key, name in sources for real in behind.get(key, [key])]
+        for column, sources in found.items()
+    }
+
+
+def table_asset(
+    contracts: Sequence[Table],
+    *,
+    deps: Sequence[str],
+    kinds: set[str],
+    code_version: str,
+    body: Body,
+    lineage: Mapping[str, Lineage] | None = None,
+    partitions: dg.PartitionsDefinition | None = None,
+    pool: str | None = None,
+    automation: dg.AutomationCondition | None = None,
+) -> dg.AssetsDefinition:
+    """Declare the asset (or assets) that one body publishes.
+
+    Args:
+        contracts: of the tables that the body publishes.
+        deps: contract keys or external keys that it reads.
+        kinds: what it is made with, shown as icons.
+        code_version: changes when the code does.
+        body: refreshes the tables; returns the outcome of each.
+        lineage: contract key -> column lineage.
+        partitions: for tables partitioned by day.
+        pool: limits how many run at once.
+        automation: when the daemon makes it again.
+
+    Returns:
+        The assets definition, with one check per expectation of each contract.
+    """
+    specs = [
+        dg.AssetSpec(
+            asset_key(contract.key),
+            deps=[asset_key(d) for d in deps],
+            description=contract.doc,
+            group_name=contract.layer,
+            owners=OWNERS,
+            kinds=kinds,
+            code_version=digest(code_version, contract.model_dump())[:12],
+            tags={"portrait/class": contract.privacy},
+            metadata={"dagster/column_schema": _schema(contract)},
+            automation_condition=automation,
+            partitions_def=partitions,
+        )
+        for contract in contracts
+    ]
+    checks = [
+        dg.AssetCheckSpec(name, asset=asset_key(contract.key), blocking=True)
+        for contract in contracts
+        for name in expectation_names(contract)
+    ]
+
+    @dg.multi_asset(
+        name=contracts[-1].key.replace(".", "__"),
+        specs=specs,
+        check_specs=checks,
+        can_subset=False,
+        backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
+        pool=pool,
+    )
+    def _made(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Any]:
+        try:
+            outcomes = body(context, workspace)
+        except Refused as refused:
+            known = {c.key: set(expectation_names(c)) for c in contracts}
+            for contract in contracts:
+                if refused.key == contract.key:
+                    yield from _checks(contract, [v for v in refused.verdicts if v.check in known[contract.key]])
+            raise dg.Failure(str(refused), allow_retries=False) from refused
+        for contract in contracts:
+            outcome = outcomes[contract.key]
+            context.log.info(_said(contract, outcome))
+            yield _result(contract, outcome, (lineage or {}).get(contract.key))
+
+    return _made
+
+
+def _schema(contract: Table) -> dg.TableSchema:
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                c.name,
+                c.type,
+                description=c.doc,
+                constraints=dg.TableColumnConstraints(
+                    nullable=not c.required, unique=contract.primary_key == (c.name,)
+                ),
+                tags={"sensitivity": c.sensitivity},
+            )
+            for c in contract.columns
+        ]
+    )
+
+
+def _checks(contract: Table, verdicts: Iterable[Verdict]) -> Iterator[dg.AssetCheckResult]:
+    for verdict in verdicts:
+        yield dg.AssetCheckResult(
+            passed=verdict.passed,
+            asset_key=asset_key(contract.key),
+            check_name=verdict.check,
+            severity=dg.AssetCheckSeverity.ERROR,
+            metadata={**verdict.observed, **({"broke": verdict.broke} if verdict.broke else {})},
+        )
+
+
+def _said(contract: Table, outcome: Outcome) -> str:
+    rows = f"{outcome.published.rows:,} rows, version {outcome.published.version}"
+    if outcome.is_reused:
+        return f"{contract.key}: up to date, nothing made ({rows})"
+    days = f", {outcome.days} days rewritten" if outcome.days is not None else ""
+    return f"{contract.key}: published ({rows}{days})"
+
+
+def _result(contract: Table, outcome: Outcome, lineage: Lineage | None) -> dg.MaterializeResult:
+    published = outcome.published
+    metadata: dict[str, Any] = {
+        "dagster/row_count": published.rows,
+        "table_version": published.version,
+        "reused": outcome.is_reused,
+        "checks_passed": sum(v.passed for v in outcome.verdicts),
+        **{key: _number(value) for key, value in published.notes.items() if key != "verdicts"},
+    }
+    if lineage:
+        metadata["dagster/column_lineage"] = dg.TableColumnLineage(
+            {
+                column: [dg.TableColumnDep(asset_key(key), name) for key, name in sources]
+                for column, sources in lineage.items()
+                if sources
+            }
+        )
+    return dg.MaterializeResult(
+        asset_key=asset_key(contract.key),
+        metadata=metadata,
+        data_version=dg.DataVersion(published.content),
+        check_results=list(_checks(contract, outcome.verdicts)),
+    )
+
+
+def _number(text: str) -> float | str:
+    """Numbers become time series in the UI."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,257 @@
+"""How a table comes to be: skip what is up to date, make, prove, publish; whole or by stale days.
+
+Up to date means: the published version was made by the same code from the same content. That one rule makes a
+second run free, lets an interrupted run go on where it stopped, and turns late files, corrections and erasure
+into ordinary runs.
+"""
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.contracts import TABLES
+from data.contracts.schema import Frozen, Table
+from data.engine import Session
+from data.lake import Lake, Published, digest
+from data.quality import GateFailed, Verdict, batch_measures, failures, prove
+from data.workspace import Workspace
+
+
+class Made(Frozen):
+    """What a maker hands to the gate."""
+
+    model_config = {**Frozen.model_config, "arbitrary_types_allowed": True}
+
+    data: pa.Table
+    """(n, c) rows to publish."""
+    quarantined: int = 0
+    """Rows set aside for a fault while making it."""
+    notes: Mapping[str, str] = {}
+    """Facts for the commit."""
+    remark: str = ""
+    """What a refusal adds to its sentence, for example the counts by reason."""
+
+
+class Slice(Frozen):
+    """Some days of a table partitioned by day, as an input: only they are attached, only they count as changed."""
+
+    table: Table
+    """The table."""
+    days: tuple[date, ...]
+    """The days."""
+
+
+class Outcome(Frozen):
+    """What became of one table in one run."""
+
+    published: Published
+    """The version that readers see now."""
+    verdicts: tuple[Verdict, ...]
+    """What the gate found when that version was proved."""
+    is_reused: bool
+    """True if it was up to date and nothing was made."""
+    days: int | None = None
+    """Days rewritten, for tables partitioned by day."""
+
+
+class Refused(GateFailed):
+    """A batch failed its gate; carries the contract's key and the verdicts."""
+
+    def __init__(self, key: str, message: str, verdicts: Sequence[Verdict]) -> None:
+        """Keep the verdicts beside the sentence."""
+        super().__init__(message)
+        self.key = key
+        self.verdicts = tuple(verdicts)
+
+
+def content_of(lake: Lake, inputs: Sequence[Table | Slice]) -> dict[str, object]:
+    """Content version of each input; None where it was never published."""
+    found: dict[str, object] = {}
+    for one in inputs:
+        if isinstance(one, Slice):
+            versions = lake.day_versions(one.table.key)
+            found[one.table.key] = [versions.get(d) for d in one.days]
+        else:
+            published = lake.published(one.key)
+            found[one.key] = published.content if published else None
+    return found
+
+
+def _attach(session: Session, lake: Lake, inputs: Sequence[Table | Slice]) -> None:
+    for one in inputs:
+        if isinstance(one, Slice):
+            session.attach(one.table, lake, days=one.days)
+        else:
+            session.attach(one, lake)
+
+
+def refresh(
+    workspace: Workspace,
+    contracts: Sequence[Table],
+    inputs: Sequence[Table | Slice],
+    make: Callable[[Session], Mapping[str, Made]],
+    *,
+    code_version: str,
+    config: Mapping[str, object] | None = None,
+) -> dict[str, Outcome]:
+    """Make whole tables if anything they are made from has changed.
+
+    Args:
+        workspace: the shop.
+        contracts: of the tables that `make` returns, in the order in which they are published.
+        inputs: lake tables that `make` reads, or only some days of them; they are attached to its session.
+        make: makes the rows of each table.
+        code_version: changes when the code does.
+        config: everything else that decides the content.
+
+    Returns:
+        Contract key -> outcome.
+
+    Raises:
+        Refused: if a gate refuses a batch; the last good versions stay.
+    """
+    lake = workspace.lake
+    contents = content_of(lake, inputs)
+    fingerprints = {c.key: digest(c.model_dump(), code_version, contents, config or {}) for c in contracts}
+    found = {c.key: lake.published(c.key) for c in contracts}
+    current = {key: one for key, one in found.items() if one is not None and one.fingerprint == fingerprints[key]}
+    if len(current) == len(contracts):
+        return {
+            k: Outcome(published=one, verdicts=published_verdicts(one), is_reused=True) for k, one in current.items()
+        }
+    with workspace.engine.session() as session:
+        _attach(session, lake, inputs)
+        made = make(session)
+        verdicts = {c.key: _gate(c, c.conform(made[c.key].data), made[c.key], session) for c in contracts}
+    outcomes = {}
+    for contract in contracts:
+        key = contract.key
+        notes = {**made[key].notes, "verdicts": packed(verdicts[key])}
+        published = lake.publish(contract, made[key].data, fingerprint=fingerprints[key], notes=notes)
+        outcomes[key] = Outcome(published=published, verdicts=tuple(verdicts[key]), is_reused=False)
+    return outcomes
+
+
+def refresh_days(
+    workspace: Workspace,
+    contracts: Sequence[Table],
+    by_day: Sequence[Table],
+    whole: Sequence[Table],
+    make: Callable[[Session], Mapping[str, Made]],
+    *,
+    days: Collection[date],
+    code_version: str,
+    config: Mapping[str, object] | None = None,
+) -> dict[str, Outcome]:
+    """Make the stale ones among `days` of tables partitioned by day.
+
+    Args:
+        workspace: the shop.
+        contracts: of the tables that `make` returns; the last one is published last and marks a day as done.
+        by_day: inputs partitioned by day; only the stale days are attached.
+        whole: other inputs.
+        make: makes the rows of the attached days; joins the table `input_versions` (day, input_version).
+        days: the days that may be rewritten.
+        code_version: changes when the code does.
+        config: everything else that decides the content.
+
+    Returns:
+        Contract key -> outcome.
+
+    Raises:
+        Refused: if a gate refuses the batch; the last good version of every day stays.
+    """
+    lake = workspace.lake
+    wanted = _wanted_versions(lake, contracts, by_day, whole, [code_version, config or {}])
+    have = _have_versions(workspace, contracts)
+    stale = sorted(d for d in set(days) & (set(wanted) | set(have)) if wanted.get(d) != have.get(d))
+    made: Mapping[str, Made] = {}
+    verdicts: dict[str, list[Verdict]] = {}
+    if stale:
+        with workspace.engine.session() as session:
+            _attach(session, lake, [*(Slice(table=t, days=tuple(stale)) for t in by_day), *whole])
+            versions = pa.table(
+                {"day": pa.array(stale, pa.date32()), "input_version": [wanted.get(d, "") for d in stale]}
+            )
+            session.register("input_versions", versions)
+            made = make(session)
+            for contract in contracts:
+                conformed = contract.conform(made[contract.key].data)
+                verdicts[contract.key] = _gate(contract, conformed, made[contract.key], session)
+    return {c.key: _publish_days(workspace, c, made.get(c.key), verdicts.get(c.key), stale) for c in contracts}
+
+
+def _publish_days(
+    workspace: Workspace, contract: Table, made: Made | None, verdicts: list[Verdict] | None, stale: Sequence[date]
+) -> Outcome:
+    lake = workspace.lake
+    found = lake.published(contract.key)
+    if made is not None and verdicts is not None:
+        filled = set(made.data.column("day").unique().to_pylist()) | (set(lake.day_versions(contract.key)) & set(stale))
+        if filled or found is None:
+            notes = {**made.notes, "verdicts": packed(verdicts)}
+            published = lake.publish(
+                contract, made.data, fingerprint=digest(sorted(map(str, filled))), days=sorted(filled), notes=notes
+            )
+            return Outcome(published=published, verdicts=tuple(verdicts), is_reused=False, days=len(filled))
+    if found is None:
+        empty = contract.arrow_schema().empty_table()
+        found = lake.publish(contract, empty, fingerprint="", days=[], notes={"verdicts": "[]"})
+    return Outcome(published=found, verdicts=published_verdicts(found), is_reused=True, days=0)
+
+
+def _wanted_versions(
+    lake: Lake, contracts: Sequence[Table], by_day: Sequence[Table], whole: Sequence[Table], code: object
+) -> dict[date, str]:
+    shared = digest([c.model_dump() for c in contracts], code, content_of(lake, whole))
+    found = {table.key: lake.day_versions(table.key) for table in by_day}
+    days = set().union(*found.values()) if found else set()
+    return {d: digest(shared, {key: versions.get(d) for key, versions in found.items()}) for d in days}
+
+
+def _have_versions(workspace: Workspace, contracts: Sequence[Table]) -> dict[date, str]:
+    """Input version that each day was last made from; a day on which the tables disagree is not done."""
+    have: dict[date, set[str]] = {}
+    with workspace.engine.session() as session:
+        for contract in contracts:
+            session.attach(contract, workspace.lake)
+            sql = f"select distinct day, input_version from {contract.key} order by day, input_version"
+            for row in session.query(sql).to_pylist():
+                have.setdefault(row["day"], set()).add(row["input_version"])
+    return {day: versions.pop() for day, versions in have.items() if len(versions) == 1}
+
+
+def _gate(contract: Table, batch: pa.Table, made: Made, session: Session) -> list[Verdict]:
+    orphans = {}
+    for reference in contract.references:
+        session.register("batch_under_proof", batch.select([reference.column]))
+        target = TABLES[reference.table]
+        sql = (
+            f"select count(*) as n from batch_under_proof b where b.{reference.column} is not null and not exists "
+            f"(select 1 from {target.key} t where t.{reference.target} = b.{reference.column})"
+        )
+        orphans[reference.column] = session.query(sql).column("n")[0].as_py()
+    measures = batch_measures(contract, rows=batch.num_rows, orphans=orphans, quarantined=made.quarantined)
+    verdicts = prove(contract, batch, measures)
+    said = failures(contract, verdicts)
+    if said:
+        raise Refused(contract.key, f"{said}{made.remark}", verdicts)
+    return verdicts
+
+
+def packed(verdicts: Sequence[Verdict]) -> str:
+    """Verdicts as a note of the commit that they let through."""
+    return json.dumps([v.model_dump() for v in verdicts])
+
+
+def published_verdicts(published: Published) -> tuple[Verdict, ...]:
+    """What the gate found when this version was proved."""
+    return tuple(Verdict.model_validate(v) for v in json.loads(published.notes.get("verdicts", "[]")))
+
+
+def count_where(data: pa.Table, column: str, value: str) -> int:
+    """Rows of `data` whose `column` equals `value`."""
+    return int(pc.sum(pc.equal(data.column(column), value)).as_py() or 0)

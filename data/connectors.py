@@ -1,0 +1,220 @@
+"""Where a shop's files are: local paths, globs, any fsspec URL and files carried by installed packages.
+
+Finding, hashing, fetching and unpacking; what stands in a file is the business of `data.shop`.
+"""
+
+import codecs
+import hashlib
+import importlib.util
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+
+from data.shop.config import Shop
+from data.shop.errors import ShopError, SourceError
+from data.shop.source import COMPRESSIONS, format_of
+
+CHUNK_BYTES = 1 << 20
+PACKAGE_SCHEME = "package:"
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a source, local or remote."""
+
+    path: str
+    """Local path or URL."""
+    size: int
+    """Bytes."""
+
+    @property
+    def name(self) -> str:
+        """The file's own name, without its folder."""
+        return PurePosixPath(self.path).name
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the bytes as they landed, hexadecimal; read once, on first use.
+
+        Raises:
+            SourceError: The file cannot be read.
+        """
+        with _reading(self.path), fsspec.open(self.path, "rb").open() as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def resolve_files(
+    shop: Shop, source: str, landing: Path | None = None, environment: Mapping[str, str] = os.environ
+) -> list[SourceFile]:
+    """List the files of one source.
+
+    Args:
+        shop: The declaration.
+        source: Name of one of its sources.
+        landing: Landing folder; files under its subfolder named like the source belong to the source too.
+        environment: Where `${NAME}` in a path is looked up.
+
+    Returns:
+        Files sorted by path, each once; hidden files and those ending in .tmp or .part are left out.
+
+    Raises:
+        SourceError: A path matches no file, or its place cannot be reached.
+        ShopError: A path names an unset variable or a package that is not installed.
+    """
+    found: dict[str, SourceFile] = {}
+    for declared in shop.sources[source].path:
+        located = _locate(declared, shop, source, environment)
+        files = _list(located)
+        if not files:
+            remedy = f"correct sources.{source}.path in {shop.location} or put the files there"
+            raise SourceError(located, "no such file, or no file matches", remedy)
+        found |= {file.path: file for file in files}
+    if landing is not None and (landing / source).is_dir():
+        found |= {file.path: file for file in _list(str(landing / source))}
+    return [found[path] for path in sorted(found)]
+
+
+@contextmanager
+def local_copy(file: SourceFile) -> Iterator[Path]:
+    """Make a file's bytes available as a local path: itself when it is local, else a copy for the time being.
+
+    Args:
+        file: The file.
+
+    Yields:
+        A path that ends like the file's name.
+
+    Raises:
+        SourceError: The file is gone, is empty or cannot be fetched.
+    """
+    with _reading(file.path):
+        filesystem, path = fsspec.core.url_to_fs(file.path)
+        size = filesystem.size(path)
+    if size == 0:
+        raise SourceError(file.path, "is empty", "deliver it again or remove it")
+    if "file" in _protocols(filesystem):
+        yield Path(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="portrait-") as folder:
+        target = Path(folder) / file.name
+        with _reading(file.path):
+            filesystem.get_file(path, str(target))
+        yield target
+
+
+@contextmanager
+def plain_text(path: Path, encoding: str, shown: str) -> Iterator[Path]:
+    """Make a text file available unpacked and in UTF-8: itself when it is that already, else a temporary copy.
+
+    DuckDB reads .gz and .zst too, but takes half a .zst for a whole file and does not check a .gz's sum (measured
+    with 2.0.0), so that files are unpacked here, where damage is an error.
+
+    Args:
+        path: Local file, possibly ending in .gz or .zst.
+        encoding: Encoding of the text.
+        shown: How messages name the file.
+
+    Yields:
+        Path of the plain file.
+
+    Raises:
+        SourceError: The packing is damaged or cut short, the text is empty or not in that encoding.
+    """
+    is_utf8 = codecs.lookup(encoding).name in ("utf-8", "ascii", "utf-8-sig")
+    if path.suffix not in COMPRESSIONS and is_utf8:
+        yield path
+        return
+    with tempfile.NamedTemporaryFile(prefix="portrait-", suffix=".txt") as target:
+        decoder = None if is_utf8 else codecs.getincrementaldecoder(encoding)()
+        try:
+            with pa.input_stream(str(path), compression=_packing(path)) as stream:
+                while chunk := stream.read(CHUNK_BYTES):
+                    target.write(decoder.decode(chunk).encode() if decoder else chunk)
+            if decoder:
+                target.write(decoder.decode(b"", final=True).encode())
+        except UnicodeDecodeError:
+            raise SourceError(shown, f"is not {encoding} text", "correct csv.encoding of the source") from None
+        except OSError as error:
+            reason = str(error).splitlines()[0]
+            raise SourceError(shown, f"is damaged or cut short ({reason})", "deliver the file again") from None
+        if target.tell() == 0:
+            raise SourceError(shown, "holds no text", "deliver it again or remove it")
+        target.flush()
+        yield Path(target.name)
+
+
+def _packing(path: Path) -> str | None:
+    return {".gz": "gzip", ".zst": "zstd"}.get(path.suffix)
+
+
+def _locate(declared: str, shop: Shop, source: str, environment: Mapping[str, str]) -> str:
+    """Turn a declared path into an absolute local path or a URL."""
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in environment:
+            raise ShopError(
+                f"{shop.location}: sources.{source}.path: environment variable {match[1]} is not set; "
+                f"set it to what `{declared}` needs."
+            )
+        return environment[match[1]]
+
+    path = re.sub(r"\$\{([A-Za-z_]\w*)\}", value, declared)
+    if path.startswith(PACKAGE_SCHEME):
+        package, _, inner = path.removeprefix(PACKAGE_SCHEME).partition("/")
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise ShopError(
+                f"{shop.location}: sources.{source}.path: Python package '{package}' is not installed; install it."
+            )
+        return str(Path(spec.submodule_search_locations[0]) / inner)
+    if "://" in path:
+        return path
+    return os.path.abspath(shop.location.parent / Path(path).expanduser())
+
+
+def _list(located: str) -> list[SourceFile]:
+    with _reading(located):
+        filesystem, path = fsspec.core.url_to_fs(located)
+        filesystem.invalidate_cache()
+        if filesystem.isdir(path):
+            paths = [name for name in filesystem.find(path) if format_of(name)]
+        elif any(mark in path for mark in "*?[") and not filesystem.exists(path):
+            paths = [name for name in filesystem.glob(path) if filesystem.isfile(name)]
+        else:
+            paths = [path] if filesystem.isfile(path) else []
+        is_local = "file" in _protocols(filesystem)
+        return [
+            SourceFile(name if is_local else filesystem.unstrip_protocol(name), int(filesystem.size(name)))
+            for name in paths
+            if not PurePosixPath(name).name.startswith((".", "_")) and not name.endswith((".tmp", ".part"))
+        ]
+
+
+def _protocols(filesystem: Any) -> tuple[str, ...]:
+    protocol = filesystem.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+
+@contextmanager
+def _reading(place: str) -> Iterator[None]:
+    """Turn the many ways in which a file system fails into the one error of a source."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise SourceError(place, "is not there", "deliver the file, or correct the path in the shop file") from None
+    except (OSError, ImportError, ValueError) as error:
+        if isinstance(error, SourceError):
+            raise
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise SourceError(
+            place, f"cannot be reached ({reason})", "check the address, the rights and the line"
+        ) from error

@@ -1,0 +1,80 @@
+"""Raw tables: rows as they landed, mapped to contract names, ids already pseudonymised, values still text.
+
+One table per source of the shop file; the shape depends on the source's kind only.
+"""
+
+from data.contracts.schema import Column, Table
+
+
+def _text(name: str, doc: str, sensitivity: str = "personal") -> Column:
+    return Column.model_validate({"name": name, "type": "text", "doc": doc, "sensitivity": sensitivity})
+
+
+ORIGIN: tuple[Column, ...] = (
+    Column(name="source", type="text", doc="Source of the shop file.", sensitivity="operational", required=True),
+    Column(name="file", type="text", doc="Name of the landed file.", sensitivity="operational", required=True),
+    Column(name="file_sha256", type="text", doc="SHA-256 of that file.", sensitivity="operational", required=True),
+    Column(name="line", type="bigint", doc="Data line in that file, from 1.", sensitivity="operational", required=True),
+)
+
+EVENT_FIELDS: tuple[Column, ...] = (
+    _text("event_id", "The source's id of the event, or a digest of its content."),
+    Column(name="user_id", type="text", doc="Keyed pseudonym of the person; NULL: anonymous.", sensitivity="pseudonym"),
+    _text("item_id", "Item code.", "public"),
+    _text("event_type", "Event type in contract words, or the source's own word where it maps to none."),
+    Column(name="occurred_at_utc", type="timestamp", doc="Parsed instant in UTC; NULL where it does not parse."),
+    _text("occurred_at_text", "The time as it landed."),
+    Column(name="day", type="date", doc="UTC day of the instant; the epoch day where there is none.", required=True),
+    _text("quantity", "Quantity as it landed."),
+    _text("value", "Money paid in total, or the rating of a rating event, as it landed."),
+    _text("discount", "Money off the list price in total, as it landed."),
+    _text("session_id", "Session, basket or invoice."),
+    _text("channel", "Channel."),
+    _text("place", "Shop, site or country."),
+    _text("text", "Search words or review text."),
+    _text("fault", "Why the line itself could not be read; NULL for a readable line."),
+)
+
+ITEM_FIELDS: tuple[Column, ...] = (
+    _text("item_id", "Item code.", "public"),
+    _text("title", "Short name.", "public"),
+    _text("description", "Long text.", "public"),
+    _text("category_path", "Category path, `A > B > C`.", "public"),
+    _text("brand", "Brand.", "public"),
+    _text("price", "List price as it landed.", "public"),
+    _text("image", "Image address.", "public"),
+    _text("availability", "Availability as it landed.", "public"),
+    _text("fault", "Why the line itself could not be read; NULL for a readable line.", "operational"),
+)
+
+USER_FIELDS: tuple[Column, ...] = (
+    Column(name="user_id", type="text", doc="Keyed pseudonym of the person.", sensitivity="pseudonym"),
+    _text("attributes", "Declared attributes as a JSON object."),
+    _text("consent", "Consent as it landed."),
+    _text("fault", "Why the line itself could not be read; NULL for a readable line.", "operational"),
+)
+
+FIELDS = {"events": EVENT_FIELDS, "items": ITEM_FIELDS, "users": USER_FIELDS}
+
+
+def raw_table(source: str, kind: str) -> Table:
+    """The contract of one source's raw table.
+
+    Args:
+        source: name of the source in the shop file.
+        kind: `events`, `items` or `users`.
+
+    Returns:
+        The contract with key `raw.<source>`.
+    """
+    return Table(
+        key=f"raw.{source}",
+        doc=f"Rows of source '{source}' as they landed ({kind}), each file once, ids pseudonymised, values as text.",
+        privacy="internal",
+        columns=FIELDS[kind] + ORIGIN,
+        primary_key=("file_sha256", "line"),
+        partition_by="day" if kind == "events" else None,
+    )
+
+
+TABLES: tuple[Table, ...] = ()

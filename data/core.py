@@ -1,0 +1,120 @@
+"""From raw to core: the SQL models of the core layer, with their parameters, on a session.
+
+Reasons `duplicate` and `superseded` are bookkeeping, not faults: they do not count towards the quarantine share.
+"""
+
+import json
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.build import Made
+from data.contracts.core import EVENT_TYPES, EVENTS, EVENTS_QUARANTINE, ITEMS, ITEMS_QUARANTINE, USERS, USERS_QUARANTINE
+from data.contracts.raw import raw_table
+from data.contracts.schema import Table
+from data.engine import Session
+from data.ingest import NO_DAY, calendar_days
+from data.models import model
+from data.shop.config import Shop
+from data.workspace import Workspace
+
+NOT_FAULTS = ("duplicate", "superseded")
+
+
+def sources_of(shop: Shop, kind: str) -> list[Table]:
+    """Raw contracts of all sources of one kind."""
+    return [raw_table(name, source.kind) for name, source in shop.sources.items() if source.kind == kind]
+
+
+def landed_sql(shop: Shop, kind: str) -> str:
+    """The union of all raw tables of one kind, which models know as `landed.<kind>`.
+
+    Returns:
+        SQL; for events each row says in `is_timed` whether its source has times at all.
+    """
+    parts = []
+    for table in sources_of(shop, kind):
+        timed = f", {str(shop.sources[table.name].time is not None).lower()} as is_timed" if kind == "events" else ""
+        columns = ", ".join(f'"{name}"' for name in table.names)
+        parts.append(f"select {columns}{timed} from {table.key}")
+    if not parts:
+        table = raw_table("none", kind)
+        nothing = ", ".join(f"cast(null as {t}) as {c}" for c, t in table.sql_types().items())
+        return f"select {nothing} where false"
+    return " union all ".join(parts)
+
+
+def events_sql(workspace: Workspace) -> dict[str, str]:
+    """Rendered models of the events: `checked`, and one per table that reads it as `events_checked`."""
+    start, _ = calendar_days(workspace)
+    checked = model(
+        "core/events_checked",
+        event_types=", ".join(f"'{t}'" for t in EVENT_TYPES),
+        calendar_start=start.isoformat(),
+        no_day=NO_DAY.isoformat(),
+    )
+    return {
+        "checked": checked,
+        EVENTS_QUARANTINE.key: model("core/events_quarantine"),
+        EVENTS.key: model("core/events"),
+    }
+
+
+def rows_sql(kind: str) -> dict[str, str]:
+    """Rendered models of items or users: `checked`, and one per table that reads it."""
+    own = {"items": ("c.item_id", "cast(null as varchar)"), "users": ("c.user_id", "c.user_id")}[kind]
+    quarantine = model("core/rows_quarantine", checked=f"{kind}_checked", row_id=own[0], user_id=own[1])
+    return {
+        "checked": model(f"core/{kind}_checked"),
+        f"core.{kind}_quarantine": quarantine,
+        f"core.{kind}": model(f"core/{kind}"),
+    }
+
+
+def make_events(workspace: Workspace, session: Session) -> Mapping[str, Made]:
+    """Judge the attached days of all event sources.
+
+    Args:
+        workspace: the shop.
+        session: with raw tables, `core.items` and `input_versions` attached.
+
+    Returns:
+        The clean events and the quarantine.
+    """
+    sql = events_sql(workspace)
+    session.define("landed.events", landed_sql(workspace.shop, "events"))
+    return _split(session, sql, "events_checked", EVENTS, EVENTS_QUARANTINE)
+
+
+def make_rows(workspace: Workspace, session: Session, kind: str) -> Mapping[str, Made]:
+    """Judge all rows of the sources of `items` or `users`.
+
+    Args:
+        workspace: the shop.
+        session: with the raw tables attached.
+        kind: `items` or `users`.
+
+    Returns:
+        The clean rows and the quarantine.
+    """
+    clean, aside = {"items": (ITEMS, ITEMS_QUARANTINE), "users": (USERS, USERS_QUARANTINE)}[kind]
+    session.define(f"landed.{kind}", landed_sql(workspace.shop, kind))
+    return _split(session, rows_sql(kind), f"{kind}_checked", clean, aside)
+
+
+def _split(session: Session, sql: Mapping[str, str], checked: str, clean: Table, aside: Table) -> dict[str, Made]:
+    session.materialise(checked, sql["checked"])
+    rows = session.query(sql[clean.key])
+    set_aside = session.query(sql[aside.key])
+    reasons = _counts(set_aside)
+    faults = sum(n for reason, n in reasons.items() if reason not in NOT_FAULTS)
+    return {
+        clean.key: Made(data=rows, quarantined=faults, remark=f" (set aside: {reasons})" if reasons else ""),
+        aside.key: Made(data=set_aside, notes={f"n_{reason}": str(n) for reason, n in reasons.items()}),
+    }
+
+
+def _counts(set_aside: pa.Table) -> dict[str, int]:
+    found = pc.value_counts(set_aside.column("reason").combine_chunks())
+    return dict(sorted((x["values"], x["counts"]) for x in json.loads(json.dumps(found.to_pylist()))))

@@ -1,0 +1,123 @@
+"""The SQL engine behind a thin protocol: DuckDB by default; the models are written so that Spark can follow.
+
+A `Session` sees lake tables under their contract keys (`core.events`) and returns Arrow.
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Protocol
+
+import duckdb
+import pyarrow as pa
+
+from data.contracts.schema import Table
+from data.lake import Lake
+
+
+class Session(Protocol):
+    """One connection: tables come in, queries run, Arrow goes out."""
+
+    def attach(self, contract: Table, lake: Lake, days: Collection[date] | None = None) -> None:
+        """Show a lake table, or only some days of it, under its contract key; empty before its first publication."""
+        ...
+
+    def register(self, key: str, data: pa.Table) -> None:
+        """Show an Arrow table under `layer.name` or a bare name."""
+        ...
+
+    def query(self, sql: str) -> pa.Table:
+        """Run one statement and fetch its result."""
+        ...
+
+    def materialise(self, name: str, sql: str) -> None:
+        """Keep a query's result under a bare name for later queries of this session."""
+        ...
+
+    def define(self, key: str, sql: str) -> None:
+        """Show a query under `layer.name` without running it."""
+        ...
+
+
+class Engine(Protocol):
+    """Makes sessions."""
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session that is closed on leaving."""
+        ...
+
+
+class DuckDBSession:
+    """A session on an in-memory DuckDB that spills to `temp`."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Wrap a connection."""
+        self.connection = connection
+
+    def attach(self, contract: Table, lake: Lake, days: Collection[date] | None = None) -> None:
+        """See `Session.attach`."""
+        files = lake.files(contract.key, days)
+        self.connection.execute(f'create schema if not exists "{contract.layer}"')
+        columns = ", ".join(f'cast("{c}" as {t}) as "{c}"' for c, t in contract.sql_types().items())
+        if files:
+            listed = ", ".join("'" + f.replace("'", "''") + "'" for f in files)
+            hive = ", hive_partitioning = true, hive_types = {'day': DATE}" if contract.partition_by else ""
+            body = f"select {columns} from read_parquet([{listed}]{hive})"
+        else:
+            body = "select " + ", ".join(f'cast(null as {t}) as "{c}"' for c, t in contract.sql_types().items())
+            body += " where false"
+        self.connection.execute(f'create or replace view "{contract.layer}"."{contract.name}" as {body}')
+
+    def register(self, key: str, data: pa.Table) -> None:
+        """See `Session.register`."""
+        if "." not in key:
+            self.connection.register(key, data)
+            return
+        bare = "__" + key.replace(".", "__")
+        self.connection.register(bare, data)
+        self.define(key, f'select * from "{bare}"')
+
+    def query(self, sql: str) -> pa.Table:
+        """See `Session.query`."""
+        return self.connection.sql(sql).to_arrow_table()
+
+    def materialise(self, name: str, sql: str) -> None:
+        """See `Session.materialise`."""
+        self.connection.execute(f'create or replace temp table "{name}" as {sql}')
+
+    def define(self, key: str, sql: str) -> None:
+        """See `Session.define`."""
+        layer, name = key.split(".")
+        self.connection.execute(f'create schema if not exists "{layer}"')
+        self.connection.execute(f'create or replace view "{layer}"."{name}" as {sql}')
+
+
+class DuckDB:
+    """DuckDB with stated limits, UTC, and no extension beyond those in its wheel."""
+
+    def __init__(self, temp: Path, threads: int, memory_limit: str) -> None:
+        """Keep the limits.
+
+        Args:
+            temp: folder to spill to.
+            threads: number of threads, at least 1.
+            memory_limit: in DuckDB's spelling, for example `4GB`.
+        """
+        self.temp, self.threads, self.memory_limit = temp, threads, memory_limit
+
+    @contextmanager
+    def session(self) -> Iterator[DuckDBSession]:
+        """See `Engine.session`."""
+        self.temp.mkdir(parents=True, exist_ok=True)
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "threads": str(self.threads),
+            "memory_limit": self.memory_limit,
+            "temp_directory": str(self.temp),
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+        }
+        with duckdb.connect(config=config) as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            yield DuckDBSession(connection)

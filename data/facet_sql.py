@@ -1,0 +1,267 @@
+"""Renders the facet declaration as SQL: events to per-day partial sums, partial sums to a state as of an instant.
+
+Sums are taken over decimals, so that no order of rows, threads or engines changes a bit of a table; they leave as
+doubles.
+"""
+
+from datetime import date, datetime, time, timedelta
+
+from data.contracts import facets as declared
+from data.contracts.facets import EventRule
+from data.macros import render
+
+DECAYED: dict[str, int] = {f"decayed_{half_life}d": half_life for half_life in declared.HALF_LIVES_DAYS}
+"""Name of each decayed column -> its half-life in days."""
+
+AMOUNTS = ("quantity", "value", "discount")
+COUNTS = ("n_events", "n_sessions")
+
+# Scale of the decimals that are summed. A decayed sum stands at the end of its newest day, where the newest event
+# weighs about f(x), so the fifteenth decimal is beyond a double's own precision.
+SCALES = {"share": "decimal(28, 15)", "amount": "decimal(28, 6)"}
+
+# Materialised, for DuckDB otherwise computes it again for each facet with a distinct count: 6.7 s of CPU against 13.9
+# on 1.47 million events.
+_DAILY = """\
+with priced as (
+    select ev.*, it.category_path, it.brand, coalesce(it.price, {{ paid }}) as price
+    from {{ events }} as ev
+    left join {{ items }} as it on it.item_id = ev.item_id
+    where ev.user_id is not null
+), keyed as (
+    select
+        user_id,
+        day,
+        session_id,
+        occurred_at_utc,
+        {% for name in amounts %}
+        cast({{ sign }} * {{ name }} as {{ amount }}) as {{ name }},
+        {% endfor %}
+        {% for facet, key in keys.items() %}
+        {{ key }} as key_{{ facet }},
+        {% endfor %}
+        {{ f }} as f,
+        coalesce({{ elapsed_s('occurred_at_utc', end('day')) }}, 0e0) as age_s
+    from priced
+), shares as materialized (
+    select
+        *,
+        {% for name, half_life in decayed.items() %}
+        cast(f * {{ decay('age_s', half_life) }} as {{ share }}) as {{ name }}{{ '' if loop.last else ',' }}
+        {% endfor %}
+    from keyed
+)
+{% for facet in keys %}
+select
+    user_id,
+    day,
+    '{{ facet }}' as facet,
+    key_{{ facet }} as key,
+    count(*) as n_events,
+    {% for name in amounts %}
+    cast(sum({{ name }}) as double) as {{ name }},
+    {% endfor %}
+    min(occurred_at_utc) as first_at_utc,
+    max(occurred_at_utc) as last_at_utc,
+    count(distinct session_id) as n_sessions,
+    {% for name in decayed %}
+    cast(sum({{ name }}) as double) as {{ name }}{{ '' if loop.last else ',' }}
+    {% endfor %}
+from shares
+where key_{{ facet }} is not null
+group by user_id, day, key_{{ facet }}
+{{ '' if loop.last else 'union all' }}
+{% endfor %}
+"""
+
+_STATE = """\
+with parts as (
+    select user_id, facet, key, day, 1 as n_days, {{ plain }}, {{ decayed | join(', ') }}
+    from {{ days }}
+    where day < date '{{ until }}'{% if since %} and day >= date '{{ since }}'{% endif %}
+
+    {% if checkpoint %}
+    union all
+    select user_id, facet, key, last_day as day, n_days, {{ plain }}, {{ moved('as_of_utc', end('last_day')) }}
+    from {{ checkpoint }}
+    {% endif %}
+), dated as (
+    select *, max(day) over (partition by user_id, facet, key) as last_day from parts
+), anchored as (
+    select user_id, facet, key, last_day, n_days, {{ plain }}, {{ moved(end('day'), end('last_day')) }}
+    from dated
+), sums as (
+    select
+        user_id,
+        facet,
+        key,
+        last_day,
+        cast(sum(n_days) as bigint) as n_days,
+        {% for name in counts %}
+        cast(sum({{ name }}) as bigint) as {{ name }},
+        {% endfor %}
+        {% for name in amounts %}
+        cast(sum(cast({{ name }} as {{ amount }})) as double) as {{ name }},
+        {% endfor %}
+        min(first_at_utc) as first_at_utc,
+        max(last_at_utc) as last_at_utc,
+        {% for name in decayed %}
+        cast(sum(cast({{ name }} as {{ share }})) as double) as {{ name }}{{ '' if loop.last else ',' }}
+        {% endfor %}
+    from anchored
+    group by user_id, facet, key, last_day
+)
+select
+    user_id, facet, key, last_day, n_days, {{ plain }},
+    {{ moved(end('last_day'), instant) }},
+    {{ instant }} as as_of_utc
+from sums
+"""
+
+
+def _number(value: float) -> str:
+    """A literal that both engines read as a double."""
+    return f"{float(value)}e0"
+
+
+def _end(day: str) -> str:
+    """The midnight that ends a day: the anchor of its decayed sums."""
+    return f"cast({day} as timestamp) + interval '1' day"
+
+
+def _by_type(branches: dict[str, str]) -> str:
+    """A CASE over the event type, 0 for the others."""
+    whens = " ".join(f"when '{t}' then {sql}" for t, sql in branches.items())
+    return f"case event_type {whens} else 0e0 end"
+
+
+def event_function() -> str:
+    """The event function f(x) as SQL over event_type, quantity and value."""
+
+    def term(rule: EventRule) -> str:
+        if rule.amount == "rating":
+            stars = f"(value - {_number(declared.RATING_NEUTRAL)}) / {_number(declared.RATING_REACH)}"
+            return f"{_number(rule.weight)} * greatest(-1e0, least(1e0, {stars}))"
+        return f"{_number(rule.weight)} * least(quantity, {_number(declared.QUANTITY_CAP)})"
+
+    return _by_type({name: term(rule) for name, rule in declared.EVENT_RULES.items() if rule.weight})
+
+
+def _paid_price() -> str:
+    """The unit price that the event itself shows, as SQL over `ev`; NULL where it moves no goods."""
+    sold = ", ".join(f"'{name}'" for name, rule in declared.EVENT_RULES.items() if rule.money)
+    return f"case when ev.event_type in ({sold}) then ev.value / nullif(ev.quantity, 0e0) end"
+
+
+def facet_keys() -> dict[str, str]:
+    """Facet -> SQL of its key over item_id, category_path, brand and price; NULL where an event has no such key."""
+    separator = declared.CATEGORY_SEPARATOR
+    levels = [f"nullif(split_part(category_path, '{separator}', {n}), '')" for n in (1, 2, 3)]
+    paths = {f"category_{n}": f" || '{separator}' || ".join(levels[:n]) for n in (1, 2, 3)}
+    edges, bands = declared.PRICE_BAND_EDGES, declared.PRICE_BANDS
+    cheaper = " ".join(f"when price < {_number(e)} then '{b}'" for e, b in zip(edges, bands[:-1], strict=True))
+    band = f"case {cheaper} when price >= {_number(edges[-1])} then '{bands[-1]}' end"
+    keys = {"item": "item_id", **paths, "brand": "nullif(brand, '')", "price_band": band}
+    keys["all"] = f"'{declared.ALL_KEY}'"
+    return {facet: keys[facet] for facet in declared.FACETS}
+
+
+def daily_sql(events: str = "core.events", items: str = "core.items") -> str:
+    """The per-day partial sums of every user, facet and key: the table features.daily.
+
+    Decayed columns are `sum(f(x) * 2 ** (-age / half_life))` with the age of an event taken to the END of its day (the
+    next midnight), in whole seconds; an event without a time has age 0. Columns: user_id, day, facet, key, n_events
+    BIGINT (of every type), quantity, value and discount DOUBLE (purchases less returns), first_at_utc, last_at_utc,
+    n_sessions BIGINT (distinct within the day), and one DOUBLE for each of `DECAYED`. Anonymous events are left out.
+    Unique by user_id, day, facet, key. A day's rows depend on that day's events and the items alone.
+
+    Args:
+        events: the table with the columns of core.events.
+        items: the table with the columns of core.items, unique by item_id.
+
+    Returns:
+        One SELECT in the portable subset.
+    """
+    sign = _by_type({name: _number(rule.money) for name, rule in declared.EVENT_RULES.items() if rule.money})
+    return render(
+        _DAILY,
+        events=events,
+        items=items,
+        sign=sign,
+        paid=_paid_price(),
+        f=event_function(),
+        keys=facet_keys(),
+        end=_end,
+        amounts=AMOUNTS,
+        decayed=DECAYED,
+        **SCALES,
+    )
+
+
+def state_sql(
+    as_of: datetime,
+    days: str = "features.daily",
+    checkpoint: str | None = None,
+    checkpoint_at: datetime | None = None,
+) -> str:
+    """Merge [a checkpoint and] days into every user's state as of an instant.
+
+    The state holds, for each user, facet and key: last_day, n_days (with an event), n_events, n_sessions (summed over
+    days), quantity, value, discount, first_at_utc, last_at_utc, each of `DECAYED` as of the instant, and as_of_utc.
+    A state as of a midnight is a checkpoint. It holds until a day before it is rewritten (a late event, an erasure);
+    then the days are merged anew, or onto an earlier checkpoint.
+
+    Every day that began before the instant counts whole. At a midnight that is exact; inside a day it is exact as long
+    as that day's partial sums hold no event after the instant, as they do for the running day.
+
+    Args:
+        as_of: naive UTC.
+        days: the table of `daily_sql`'s columns.
+        checkpoint: a table of this query's columns, made at `checkpoint_at`; days before it are then not read.
+        checkpoint_at: its instant, naive UTC, a midnight.
+
+    Returns:
+        One SELECT in the portable subset, unique by user_id, facet, key.
+
+    Raises:
+        ValueError: an instant carries a zone, the checkpoint is not at a midnight or lies after `as_of`, or only one of
+            `checkpoint` and `checkpoint_at` is given.
+    """
+    _require_instants(as_of, checkpoint, checkpoint_at)
+    return render(
+        _STATE,
+        days=days,
+        checkpoint=checkpoint,
+        since=checkpoint_at.date() if checkpoint_at else None,
+        until=_first_day_not_begun(as_of),
+        instant=f"timestamp '{as_of.isoformat(sep=' ')}'",
+        plain=", ".join((*COUNTS, *AMOUNTS, "first_at_utc", "last_at_utc")),
+        moved=_moved,
+        end=_end,
+        amounts=AMOUNTS,
+        counts=COUNTS,
+        decayed=DECAYED,
+        **SCALES,
+    )
+
+
+def _first_day_not_begun(instant: datetime) -> date:
+    """The first day that begins at or after an instant."""
+    return instant.date() + timedelta(days=int(instant.time() > time.min))
+
+
+def _moved(anchor: str, to: str) -> str:
+    """The decayed columns, moved from one anchor to another (back too, where the second is earlier)."""
+    factor = "{{ name }} * {{ decay(elapsed_s(anchor, to), half_life) }} as {{ name }}"
+    return ", ".join(render(factor, name=n, half_life=h, anchor=anchor, to=to) for n, h in DECAYED.items())
+
+
+def _require_instants(as_of: datetime, checkpoint: str | None, checkpoint_at: datetime | None) -> None:
+    """Check the instants of `state_sql`."""
+    if (checkpoint is None) != (checkpoint_at is None):
+        raise ValueError(f"checkpoint is {checkpoint} and checkpoint_at is {checkpoint_at}; give both or neither.")
+    for name, instant in (("as_of", as_of), ("checkpoint_at", checkpoint_at)):
+        if instant is not None and instant.tzinfo is not None:
+            raise ValueError(f"{name} is {instant.isoformat()}; give a naive UTC instant.")
+    if checkpoint_at is not None and (checkpoint_at.time() != time.min or checkpoint_at > as_of):
+        raise ValueError(f"checkpoint_at is {checkpoint_at}; give a midnight that is not after as_of, {as_of}.")

@@ -1,0 +1,236 @@
+"""The lake: every published table is a Delta table, written whole or by day, in one atomic commit.
+
+What is published was audited before; a reader sees the last good version until the next one is complete.
+Versions are of content: a table that is made again with the same content keeps its version, so nothing
+downstream is made again.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import TableNotFoundError
+
+from data.contracts.schema import Frozen, Table
+
+
+class Published(Frozen):
+    """What the last commit of a table says about it."""
+
+    key: str
+    """Contract key."""
+    version: int
+    """Delta version, for time travel."""
+    content: str
+    """Digest of the content (whole tables) or of the active files (tables partitioned by day)."""
+    fingerprint: str
+    """Digest of everything the content was made from: inputs, code, configuration."""
+    rows: int
+    """Rows in the table."""
+    notes: Mapping[str, str]
+    """What else the writer put down: run, ledger sequence, release version."""
+
+
+def digest(*parts: object) -> str:
+    """A short stable digest of JSON-able parts.
+
+    Returns:
+        32 hexadecimal characters of SHA-256.
+    """
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def content_digest(data: pa.Table) -> str:
+    """Digest of a table's rows as a multiset, independent of their order.
+
+    Args:
+        data: (n, c) any table.
+
+    Returns:
+        32 hexadecimal characters.
+    """
+    with duckdb.connect() as connection:
+        connection.register("t", data)
+        row = "struct_pack(" + ", ".join(f'"{name}" := "{name}"' for name in data.column_names) + ")"
+        found = connection.execute(
+            f"select count(*), sum(hash({row})::hugeint), bit_xor(hash({row})) from t"
+        ).fetchone()
+    return digest(data.column_names, [str(x) for x in found or ()])
+
+
+class Lake:
+    """Delta tables under one root, addressed by contract."""
+
+    def __init__(self, root: str, storage_options: Mapping[str, str] | None = None) -> None:
+        """Open the lake.
+
+        Args:
+            root: folder or object-store URL; tables live at `root/layer/name`.
+            storage_options: options of the object store, as deltalake takes them.
+        """
+        self.root = root.rstrip("/")
+        self.storage_options = dict(storage_options or {})
+
+    def uri(self, key: str) -> str:
+        """Where the table of a contract key lives."""
+        return f"{self.root}/{key.replace('.', '/')}"
+
+    def open(self, key: str, version: int | None = None) -> DeltaTable | None:
+        """The Delta table, or None before its first publication."""
+        try:
+            return DeltaTable(self.uri(key), version=version, storage_options=self.storage_options or None)
+        except TableNotFoundError:
+            return None
+
+    def files(self, key: str, days: Collection[date] | None = None) -> list[str]:
+        """Parquet files of the last version, or of only some days of it, for an engine to read."""
+        table = self.open(key)
+        if table is None:
+            return []
+        files = sorted(table.file_uris())
+        if days is None:
+            return files
+        folders = {f"/day={d.isoformat()}/" for d in days}
+        return [f for f in files if f[f.rindex("/day=") : f.rindex("/") + 1] in folders]
+
+    def published(self, key: str) -> Published | None:
+        """What the last data commit says, or None before the first publication."""
+        table = self.open(key)
+        if table is None:
+            return None
+        actions = pa.table(table.get_add_actions(flatten=True))
+        for commit in table.history(20):
+            if "portrait" in commit:
+                notes = json.loads(commit["portrait"])
+                break
+        else:
+            notes = {}
+        files = digest(sorted(actions.column("path").to_pylist()))
+        return Published(
+            key=key,
+            version=table.version(),
+            content=notes.pop("content", None) or files,
+            fingerprint=notes.pop("fingerprint", ""),
+            rows=sum(actions.column("num_records").to_pylist()),
+            notes=notes,
+        )
+
+    def day_versions(self, key: str) -> dict[date, str]:
+        """Digest of the active files of each day of a table partitioned by day."""
+        table = self.open(key)
+        if table is None:
+            return {}
+        actions = pa.table(table.get_add_actions(flatten=True))
+        paths: dict[date, list[str]] = {}
+        for day, path in zip(
+            actions.column("partition.day").to_pylist(), actions.column("path").to_pylist(), strict=True
+        ):
+            paths.setdefault(day, []).append(path)
+        return {day: digest(sorted(found)) for day, found in sorted(paths.items())}
+
+    def publish(
+        self,
+        contract: Table,
+        data: pa.Table,
+        *,
+        fingerprint: str,
+        days: Sequence[date] | None = None,
+        notes: Mapping[str, str] | None = None,
+    ) -> Published:
+        """Publish audited data in one atomic commit.
+
+        Args:
+            contract: whose schema `data` is cast to exactly.
+            data: the whole table, or all rows of `days`.
+            fingerprint: digest of everything that `data` was made from.
+            days: for a table partitioned by day, the days that are replaced, present in `data` or not.
+            notes: further facts for the commit.
+
+        Returns:
+            What was published.
+
+        Raises:
+            ValueError: if a column is missing or unknown, a row is of a day not in `days`, or a
+                day-partitioned table is written without naming days.
+        """
+        data = contract.conform(data)
+        if (contract.partition_by is None) != (days is None):
+            raise ValueError(f"{contract.key}: days to replace must be named exactly for tables partitioned by day")
+        said = {"fingerprint": fingerprint, **(notes or {})}
+        predicate = None
+        if days is not None:
+            _only_days(contract.key, data, days)
+            if not days:
+                found = self.published(contract.key)
+                if found is not None:
+                    return found
+            predicate = _days_predicate(days)
+        else:
+            said["content"] = content_digest(data)
+        self._write(contract, data, said, "overwrite", predicate)
+        found = self.published(contract.key)
+        assert found is not None, "a table that was just written exists"
+        return found
+
+    def append(
+        self,
+        contract: Table,
+        data: pa.Table,
+        *,
+        fingerprint: str,
+        notes: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Add audited rows to a table in one atomic commit.
+
+        Args:
+            contract: whose schema `data` is cast to exactly.
+            data: rows that the table does not hold yet.
+            fingerprint: digest of what `data` was made from.
+            notes: further facts for the commit.
+            overwrite: the rows replace everything that the table holds.
+
+        Raises:
+            ValueError: if a column is missing or unknown.
+        """
+        said = {"fingerprint": fingerprint, **(notes or {})}
+        self._write(contract, contract.conform(data), said, "overwrite" if overwrite else "append", None)
+
+    def _write(
+        self, contract: Table, data: pa.Table, said: Mapping[str, str], mode: str, predicate: str | None
+    ) -> None:
+        options: dict[str, Any] = {"mode": mode}
+        if predicate and self.open(contract.key) is not None:
+            options["predicate"] = predicate
+        write_deltalake(
+            self.uri(contract.key),
+            data,
+            partition_by=[contract.partition_by] if contract.partition_by else None,
+            name=contract.key,
+            description=contract.doc,
+            commit_properties=CommitProperties(custom_metadata={"portrait": json.dumps(said, sort_keys=True)}),
+            storage_options=self.storage_options or None,
+            **options,
+        )
+
+
+def _only_days(key: str, data: pa.Table, days: Iterable[date]) -> None:
+    extra = set(data.column("day").unique().to_pylist()) - set(days)
+    if extra:
+        raise ValueError(f"{key}: rows of {sorted(map(str, extra))} came with a publication of other days")
+
+
+def _days_predicate(days: Sequence[date]) -> str:
+    return "day in (" + ", ".join(f"'{d.isoformat()}'" for d in sorted(set(days))) + ")"
+
+
+def local_root(path: Path) -> str:
+    """The root of a lake in a local folder, created if absent."""
+    path.mkdir(parents=True, exist_ok=True)
+    return str(path)

@@ -1,0 +1,217 @@
+"""The gate: a contract becomes Great Expectations expectations, which a batch must meet before it is published.
+
+Row faults have been set aside by then; here the cleaned batch's row rules are proved again by a second
+instrument, and batch facts (row count, references, quarantine share) are held against their limits.
+Great Expectations is imported inside functions: it costs seconds, and readers of contracts do not need it.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import pyarrow as pa
+
+from data.contracts.schema import Column, Frozen, Table
+
+
+class Measure(Frozen):
+    """One fact about a batch and the interval it must lie in."""
+
+    name: str
+    """Name of the check."""
+    value: float
+    """Observed value."""
+    minimum: float | None = None
+    """Smallest allowed value, inclusive."""
+    maximum: float | None = None
+    """Largest allowed value, inclusive."""
+    doc: str = ""
+    """What it measures."""
+
+
+class Verdict(Frozen):
+    """Outcome of one expectation."""
+
+    check: str
+    """Name of the expectation, unique in its table."""
+    passed: bool
+    """Whether the data met it."""
+    broke: str | None
+    """Why the check itself could not run; None if it ran. A check that broke has not passed."""
+    observed: Mapping[str, float | str]
+    """Counts and aggregates; never a value of a person."""
+
+
+class GateFailed(Exception):
+    """A batch was refused; nothing of it was published."""
+
+
+def expectation_names(contract: Table) -> tuple[str, ...]:
+    """Names of all expectations of a contract, in a fixed order, without importing Great Expectations.
+
+    Returns:
+        Row rules, then `row_count`, references and `quarantine_share` where the contract has them.
+    """
+    names = ["schema"]
+    for column in contract.columns:
+        names += [f"{column.name}_{rule}" for rule in _rules(column)]
+    if contract.primary_key:
+        names.append("key_unique")
+    names += [m.name for m in batch_measures(contract, rows=0, orphans={}, quarantined=0)]
+    return tuple(names)
+
+
+def _rules(column: Column) -> list[str]:
+    rules = []
+    if column.required:
+        rules.append("not_null")
+    if column.minimum is not None or column.maximum is not None:
+        rules.append("between")
+    if column.one_of:
+        rules.append("in_set")
+    if column.pattern:
+        rules.append("matches")
+    return rules
+
+
+def batch_measures(contract: Table, *, rows: int, orphans: Mapping[str, int], quarantined: int) -> list[Measure]:
+    """The batch facts that a contract limits.
+
+    Args:
+        contract: the contract.
+        rows: rows of the cleaned batch.
+        orphans: rows per referring column whose target is missing.
+        quarantined: rows that were set aside for a fault (duplicates are not faults).
+
+    Returns:
+        One measure per limit of the contract.
+    """
+    found = [Measure(name="row_count", value=rows, minimum=contract.min_rows, doc="Rows in the batch.")]
+    for reference in contract.references:
+        name = f"{reference.column}_references_{reference.table.replace('.', '_')}"
+        doc = f"Rows whose {reference.column} is not in {reference.table}."
+        found.append(Measure(name=name, value=orphans.get(reference.column, 0), maximum=0, doc=doc))
+    if contract.max_quarantine_share is not None:
+        share = quarantined / max(rows + quarantined, 1)
+        doc = "Share of the batch's rows that were set aside for a fault."
+        found.append(Measure(name="quarantine_share", value=share, maximum=contract.max_quarantine_share, doc=doc))
+    return found
+
+
+def prove(contract: Table, batch: pa.Table, measures: Sequence[Measure]) -> list[Verdict]:
+    """Hold a batch against its contract.
+
+    Args:
+        contract: the contract.
+        batch: (n, c) the cleaned rows about to be published.
+        measures: batch facts with their limits.
+
+    Returns:
+        One verdict per expectation, in the order of `expectation_names`.
+    """
+    import great_expectations.expectations as gxe
+
+    columns_found = [name for name in contract.names if name in batch.column_names]
+    typed = batch.schema.equals(contract.arrow_schema())
+    row_rules: list[Any] = []
+    for column in contract.columns:
+        row_rules += [_expectation(column, rule) for rule in _rules(column)]
+    if contract.primary_key:
+        row_rules.append(
+            gxe.ExpectCompoundColumnsToBeUnique(column_list=list(contract.primary_key), meta={"check": "key_unique"})
+            if len(contract.primary_key) > 1
+            else gxe.ExpectColumnValuesToBeUnique(column=contract.primary_key[0], meta={"check": "key_unique"})
+        )
+    needed = sorted({c.name for c in contract.columns if _rules(c)} | set(contract.primary_key))
+    verdicts = _validate(_frame(batch.select([n for n in needed if n in columns_found])), row_rules)
+    batch_rules = [
+        gxe.ExpectColumnMinToBeBetween(column=m.name, min_value=m.minimum, max_value=m.maximum, meta={"check": m.name})
+        for m in measures
+    ]
+    verdicts |= _validate(_frame(pa.table({m.name: [float(m.value)] for m in measures})), batch_rules)
+    verdicts["schema"] = Verdict(
+        check="schema",
+        passed=typed,
+        broke=None,
+        observed={"columns": ", ".join(f"{f.name} {f.type}" for f in batch.schema)},
+    )
+    order = {name: i for i, name in enumerate(expectation_names(contract))}
+    missing = [name for name in order if name not in verdicts]
+    for name in missing:
+        verdicts[name] = Verdict(check=name, passed=False, broke="the check did not run", observed={})
+    return sorted(verdicts.values(), key=lambda v: order.get(v.check, len(order)))
+
+
+def failures(contract: Table, verdicts: Sequence[Verdict]) -> str | None:
+    """One sentence about all verdicts that did not pass, or None."""
+    bad = [v for v in verdicts if not v.passed]
+    if not bad:
+        return None
+    said = "; ".join(f"{v.check} broke ({v.broke})" if v.broke else f"{v.check} found {dict(v.observed)}" for v in bad)
+    return f"{contract.key}: the batch is refused and nothing of it is published: {said}"
+
+
+def _expectation(column: Column, rule: str) -> Any:
+    import great_expectations.expectations as gxe
+
+    meta = {"check": f"{column.name}_{rule}"}
+    if rule == "not_null":
+        return gxe.ExpectColumnValuesToNotBeNull(column=column.name, meta=meta)
+    if rule == "between":
+        return gxe.ExpectColumnValuesToBeBetween(
+            column=column.name, min_value=column.minimum, max_value=column.maximum, meta=meta
+        )
+    if rule == "in_set":
+        return gxe.ExpectColumnValuesToBeInSet(column=column.name, value_set=list(column.one_of), meta=meta)
+    return gxe.ExpectColumnValuesToMatchRegex(column=column.name, regex=f"^(?:{column.pattern})$", meta=meta)
+
+
+def _frame(batch: pa.Table) -> Any:
+    """Numpy-dtype pandas with nanosecond timestamps: the only dtypes on Great Expectations' vectorised path."""
+    frame = batch.to_pandas()
+    for name in frame.columns:
+        if str(frame[name].dtype) == "datetime64[us]":
+            frame[name] = frame[name].astype("datetime64[ns]")
+    return frame
+
+
+@cache
+def _rows_of_a_frame() -> Any:
+    """One ephemeral context a process: each one leaves a temporary folder behind and costs a tenth of a second."""
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    return (
+        context.data_sources.add_pandas("batch").add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
+    )
+
+
+def _validate(frame: Any, expectations: Sequence[Any]) -> dict[str, Verdict]:
+    import great_expectations as gx
+
+    if not expectations:
+        return {}
+    batch = _rows_of_a_frame().get_batch({"dataframe": frame})
+    suite = gx.ExpectationSuite(name="contract", expectations=list(expectations))
+    result = batch.validate(suite, result_format={"result_format": "BASIC", "partial_unexpected_count": 0})
+    return {v.check: v for v in map(_verdict, result.results)}
+
+
+def _verdict(result: Any) -> Verdict:
+    info = result.exception_info or {}
+    nested = [i for i in info.values() if isinstance(i, dict)] or [info]
+    broke = next((str(i.get("exception_message")) for i in nested if i.get("exception_message")), None)
+    observed = {
+        k: float(v)
+        for k, v in (result.result or {}).items()
+        if k in {"element_count", "unexpected_count", "unexpected_percent", "missing_count", "observed_value"}
+        and isinstance(v, int | float)
+    }
+    return Verdict(
+        check=result.expectation_config.meta["check"],
+        passed=bool(result.success) and broke is None,
+        broke=broke,
+        observed=observed,
+    )

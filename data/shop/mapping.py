@@ -1,0 +1,275 @@
+"""From the text of one file to raw rows: contract names, times in UTC, pseudonyms, ids of events.
+
+Values stay text as they landed; typing them and judging them is core's business. The SQL runs on DuckDB alone, with
+what its wheel carries.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+
+import duckdb
+import pyarrow as pa
+
+from data.connectors import SourceFile
+from data.contracts.raw import FIELDS, raw_table
+from data.pseudonym import pseudonymise
+from data.shop.config import Shop
+from data.shop.reading import Staged, literal, stage
+from data.shop.source import Column, EventType, Filter, Source, Time
+
+EPOCH = dt.date(1970, 1, 1)
+"""The `day` of rows without a readable time."""
+_SEPARATORS = {"category_path": " > ", "title": " ", "description": " "}
+_NO_USER = ("", "nan", "null", "none")
+_CONTENT = ("user_id", "item_id", "event_type", "quantity", "value", "session_id", "text")
+_UNIX_LIMIT_S = 253402300800  # the year 10000, in seconds: DuckDB raises an error far beyond
+_OFFSET = r":\d{2}(\.\d+)?\s*(Z|UTC|GMT|[+-]\d{2}(:?\d{2})?)$"
+
+
+def read_batch(
+    connection: duckdb.DuckDBPyConnection,
+    shop: Shop,
+    source: str,
+    file: SourceFile,
+    key: bytes,
+    limit: int | None = None,
+) -> pa.Table:
+    """Read one file of one source as raw rows.
+
+    Args:
+        connection: Any DuckDB connection; nothing stays on it.
+        shop: The declaration.
+        source: Name of the source.
+        file: One of its files.
+        key: 32-byte pseudonym key; used in Python alone, never part of a query.
+        limit: Read no more than this many lines.
+
+    Returns:
+        Rows with the columns and types of `raw_table(source, kind)`, in line order. Lines that cannot be read have
+        `fault` unreadable_line and no values; rows that a filter rejects have its reason as `fault`.
+
+    Raises:
+        SourceError: The file as a whole is unusable.
+    """
+    declared = shop.sources[source]
+    # A cursor has temporary tables of its own, and the raw ids leave the connection with it.
+    with connection.cursor() as cursor, stage(cursor, declared, file, _wanted(declared), limit) as staged:
+        cursor.register("people", _people(cursor, declared, staged, key))
+        named = _named(declared, staged, shop.timezone)
+        if declared.kind == "events":
+            query = _events_query(cursor, declared, named)
+        else:
+            query = _records_query(declared, named)
+        origin = f"{literal(source)} AS source, {literal(file.name)} AS file, {literal(file.sha256)} AS file_sha256"
+        rows = cursor.sql(f"SELECT * EXCLUDE (line), {origin}, line FROM ({query})").to_arrow_table()
+        cursor.unregister("people")
+    rows = rows.cast(raw_table(source, declared.kind).arrow_schema())
+    lines = rows["line"].to_numpy()
+    return rows if (lines[1:] > lines[:-1]).all() else rows.sort_by("line")
+
+
+def days_in_file(connection: duckdb.DuckDBPyConnection, shop: Shop, source: str, file: SourceFile) -> set[dt.date]:
+    """Tell which values `day` takes in one file, reading its time alone.
+
+    Args:
+        connection: Any DuckDB connection; nothing stays on it.
+        shop: The declaration.
+        source: Name of a source of events.
+        file: One of its files.
+
+    Returns:
+        UTC days; `EPOCH` stands for rows without a readable time, and for a source without times.
+
+    Raises:
+        SourceError: The file as a whole is unusable.
+    """
+    declared = shop.sources[source]
+    if declared.time is None:
+        return {EPOCH}
+    wanted = {declared.time.column: False}
+    with connection.cursor() as cursor, stage(cursor, declared, file, wanted) as staged:
+        instant = instant_sql(declared.time, staged.columns[declared.time.column], shop.timezone)
+        days = cursor.execute(f"SELECT DISTINCT CAST({instant} AS DATE) FROM {staged.table}").fetchall()
+    return {day or EPOCH for (day,) in days}
+
+
+def instant_sql(time: Time, text: str, shop_zone: str) -> str:
+    """Render the parsing of a time.
+
+    Args:
+        time: How it is written.
+        text: SQL expression of the text.
+        shop_zone: Zone of times without an offset, unless `time` names one.
+
+    Returns:
+        SQL expression: TIMESTAMP in UTC, NULL for whatever does not parse; never an error.
+    """
+    if time.format in ("unix_s", "unix_ms"):
+        scale = 1_000_000 if time.format == "unix_s" else 1_000
+        number = f"try_cast({text} AS DECIMAL(28, 6))"
+        bound = _UNIX_LIMIT_S * 1_000_000 // scale
+        return f"CASE WHEN abs({number}) < {bound} THEN make_timestamp(CAST({number} * {scale} AS BIGINT)) END"
+    zone = literal(time.timezone or shop_zone)
+    if time.format != "iso":
+        parsed = f"try(try_strptime({text}, {literal(time.format)}))"
+        return f"try(timezone('UTC', {_localised(parsed, zone, any(z in time.format for z in ('%z', '%Z')))}))"
+    local = _localised(f"try_cast({text} AS TIMESTAMP)", zone, False)
+    instant = (
+        f"CASE WHEN regexp_matches({text}, {literal(_OFFSET)}) THEN try_cast({text} AS TIMESTAMPTZ) ELSE {local} END"
+    )
+    # DuckDB also reads words (epoch, infinity) as times.
+    return f"CASE WHEN regexp_matches({text}, '^\\s*\\d{{4}}-') THEN try(timezone('UTC', {instant})) END"
+
+
+def _localised(timestamp: str, zone: str, has_offset: bool) -> str:
+    return f"CAST({timestamp} AS TIMESTAMPTZ)" if has_offset else f"timezone({zone}, {timestamp})"
+
+
+def _wanted(source: Source) -> dict[str, bool]:
+    """Return the source columns that are read, and whether a file may lack each."""
+    wanted = {name: column.optional for column in source.columns.values() for name in column.sources}
+    if source.event_type and source.event_type.column:
+        wanted[source.event_type.column] = False
+    if source.time:
+        wanted[source.time.column] = False
+    return wanted | {rule.column: False for rule in source.filters}
+
+
+def _fields(source: Source, staged: Staged, zone: str) -> dict[str, str]:
+    """Render every mapped contract column as SQL over the staged text; `user_id` as it landed."""
+    fields = {name: _column(name, column, staged.columns) for name, column in source.columns.items()}
+    if source.kind == "events":
+        fields["event_type"] = _event_type(source.event_type, staged.columns)
+        if source.time:
+            text = staged.columns[source.time.column]
+            fields |= {"occurred_at_utc": instant_sql(source.time, text, zone), "occurred_at_text": text}
+        if source.value_is == "unit_price":
+            fields["value"] = _line_total(fields["value"], fields["quantity"])
+    return fields
+
+
+def _column(name: str, column: Column, texts: Mapping[str, str]) -> str:
+    if column.constant is not None:
+        return literal(column.constant)
+    parts = [_formed(texts[source], column.form) for source in column.sources]
+    if name == "attributes" and column.columns:
+        pairs = ", ".join(f"{literal(key)}, {part}" for key, part in zip(column.columns, parts, strict=True))
+        return f"CAST(json_merge_patch('{{}}', json_object({pairs})) AS VARCHAR)"
+    if len(parts) == 1:
+        return parts[0]
+    if name == "discount":
+        return _sum(parts)
+    filled = ", ".join(f"nullif(trim({part}), '')" for part in parts)
+    return f"nullif(concat_ws({literal(_SEPARATORS[name])}, {filled}), '')"
+
+
+def _formed(text: str, form: str) -> str:
+    if form == "integer":
+        is_integer = f"regexp_full_match({text}, '\\s*-?\\d+\\.0+\\s*')"
+        return f"CASE WHEN {is_integer} THEN split_part(trim({text}), '.', 1) ELSE {text} END"
+    if form == "decimal_comma":
+        return f"replace(replace({text}, '.', ''), ',', '.')"
+    return f"{form}({text})" if form in ("upper", "lower") else text
+
+
+def _event_type(event_type: EventType | None, texts: Mapping[str, str]) -> str:
+    assert event_type is not None, "the declaration of an events source always has one"
+    if event_type.column is None:
+        return literal(event_type.constant or "")
+    text = texts[event_type.column]
+    cases = "".join(f" WHEN {literal(value)} THEN {literal(name)}" for value, name in event_type.values.items())
+    return f"CASE trim({text}){cases} ELSE {text} END" if cases else text
+
+
+def _number(text: str) -> str:
+    return f"try_cast({text} AS DECIMAL(18, 6))"
+
+
+def _shortest(number: str) -> str:
+    """Render a decimal without the zeros behind its last digit."""
+    return f"rtrim(rtrim(CAST({number} AS VARCHAR), '0'), '.')"
+
+
+def _line_total(price: str, quantity: str) -> str:
+    """Multiply; what is no number stays as it landed, for core to name, and no quantity means one."""
+    product = f"{_number(price)} * {_number(quantity)}"
+    return f"CASE WHEN {quantity} IS NULL THEN {price} ELSE coalesce({_shortest(product)}, {price}) END"
+
+
+def _sum(parts: list[str]) -> str:
+    """Add; an empty part counts nothing, and the first part that is no number comes out as it landed."""
+    bad = ", ".join(f"CASE WHEN {_number(part)} IS NULL THEN nullif(trim({part}), '') END" for part in parts)
+    total = " + ".join(f"coalesce({_number(part)}, 0)" for part in parts)
+    some = ", ".join(f"nullif(trim({part}), '')" for part in parts)
+    return f"CASE WHEN coalesce({some}) IS NOT NULL THEN coalesce({bad}, {_shortest(total)}) END"
+
+
+def _people(connection: duckdb.DuckDBPyConnection, source: Source, staged: Staged, key: bytes) -> pa.Table:
+    """Return (raw, user_id) of the distinct user texts of the file; texts that name nobody have a null user."""
+    column = source.columns.get("user_id")
+    text = _column("user_id", column, staged.columns) if column else "NULL"
+    distinct = f"SELECT DISTINCT CAST({text} AS VARCHAR) AS raw FROM {staged.table}"
+    raw: list[str | None] = connection.sql(distinct).to_arrow_table()["raw"].to_pylist() if column else []
+    named = {text: text.strip() for text in raw if text is not None and text.strip().lower() not in _NO_USER}
+    ids = list(named.values())
+    users = ids if source.id_form == "pseudonymised" else pseudonymise(ids, key)
+    return pa.table({"raw": pa.array(named, pa.string()), "user_id": pa.array(users, pa.string())})
+
+
+def _named(source: Source, staged: Staged, zone: str) -> str:
+    """Render (line, fault, contract columns) of the staged rows, users as pseudonyms."""
+    fields = _fields(source, staged, zone)
+    fault = _fault(source.filters, staged.columns)
+    columns = [field.name for field in FIELDS[source.kind] if field.name not in ("fault", "day")]
+    picks = ", ".join(f"{fields.get(column, 'NULL')} AS {column}" for column in columns)
+    query = f"SELECT line, {fault} AS fault, {picks} FROM {staged.table}"
+    if "user_id" not in columns:
+        return query
+    return f"SELECT n.* REPLACE (p.user_id AS user_id) FROM ({query}) AS n LEFT JOIN people AS p ON n.user_id = p.raw"
+
+
+def _records_query(source: Source, named: str) -> str:
+    """Render raw items or users: a catalogue made of invoice lines repeats itself, so that copies may go."""
+    columns = ", ".join(field.name for field in FIELDS[source.kind])
+    if source.duplicates == "keep":
+        return f"SELECT {columns}, line FROM ({named})"
+    return f"SELECT {columns}, min(line) AS line FROM ({named}) GROUP BY {columns}"
+
+
+def _events_query(connection: duckdb.DuckDBPyConnection, source: Source, named: str) -> str:
+    """Render raw events; where copies count, their numbers are found first, among the few rows that have any."""
+    number = "coalesce(CAST(try_cast({0} AS DECIMAL(28, 6)) AS VARCHAR), {0}, '')"
+    parts = [number.format(c) if c in ("quantity", "value") else f"coalesce({c}, '')" for c in _CONTENT]
+    parts.append("coalesce(CAST(occurred_at_utc AS VARCHAR), occurred_at_text, '')")
+    content = f"concat_ws(chr(31), {', '.join(parts)})"
+    nth = "'0'"
+    if source.duplicates == "keep":
+        connection.execute(
+            f"""CREATE TEMP TABLE copies AS
+            SELECT line AS copy, row_number() OVER (PARTITION BY {content} ORDER BY line) - 1 AS nth FROM ({named})
+            WHERE line IN (SELECT unnest(lines) FROM (
+                SELECT list(line) AS lines FROM ({named}) GROUP BY hash({content}) HAVING count(*) > 1))"""
+        )
+        named = f"SELECT * FROM ({named}) LEFT JOIN copies ON line = copy"
+        nth = "coalesce(nth, 0)"
+    made = {
+        "event_id": f"coalesce(nullif(trim(event_id), ''), left(sha256({content} || chr(31) || {nth}), 32))",
+        "day": f"coalesce(CAST(occurred_at_utc AS DATE), DATE '{EPOCH}')",
+    }
+    columns = ", ".join(f"{made[c.name]} AS {c.name}" if c.name in made else c.name for c in FIELDS["events"])
+    return f"SELECT {columns}, line FROM ({named})"
+
+
+def _fault(filters: tuple[Filter, ...], texts: Mapping[str, str]) -> str:
+    """Render the fault of a staged row: its own, else the reason of the first filter that rejects it."""
+    cases = ""
+    for rule in filters:
+        text = texts[rule.column]
+        if rule.drop_matching is not None:
+            test = f"regexp_matches({text}, {literal(rule.drop_matching)})"
+        elif rule.drop_values:
+            test = f"trim({text}) IN ({', '.join(map(literal, rule.drop_values))})"
+        else:
+            test = f"trim({text}) IS NULL OR trim({text}) NOT IN ({', '.join(map(literal, rule.keep_values))})"
+        cases += f" WHEN {test} THEN {literal(rule.reason)}"
+    return f"CASE WHEN fault IS NOT NULL THEN fault{cases} END"

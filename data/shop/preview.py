@@ -1,0 +1,115 @@
+"""What a shop.yaml makes of its files, before anything runs: some mapped rows and every problem found."""
+
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from data.connectors import resolve_files
+from data.contracts.core import EVENT_TYPES
+from data.pseudonym import ephemeral_key
+from data.shop.config import Calendar, Shop
+from data.shop.errors import ShopError, SourceError
+from data.shop.mapping import read_batch
+from data.shop.reading import UNREADABLE, literal
+from data.shop.source import Source
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What `portrait check-shop` shows."""
+
+    rows: dict[str, pa.Table]
+    """Source -> its first mapped rows; users under pseudonyms that mean nothing elsewhere."""
+    files: dict[str, int]
+    """Source -> number of files."""
+    problems: tuple[str, ...]
+    """One sentence each; empty when all is well."""
+
+
+def preview(shop: Shop, n: int = 20, sample: int = 10_000) -> Preview:
+    """Map a little of every source; open every file far enough to know that it can be read.
+
+    Args:
+        shop: The declaration.
+        n: Rows shown a source.
+        sample: Lines of a source's first readable file that are judged.
+
+    Returns:
+        The rows and the problems; a file or source that cannot be read is a problem, not an error.
+    """
+    key = ephemeral_key()
+    rows: dict[str, pa.Table] = {}
+    files: dict[str, int] = {}
+    problems: list[str] = []
+    with duckdb.connect() as connection:
+        for name, source in shop.sources.items():
+            try:
+                found = resolve_files(shop, name)
+            except (ShopError, SourceError) as error:
+                problems.append(str(error))
+                continue
+            files[name] = len(found)
+            for file in found:
+                try:
+                    batch = read_batch(connection, shop, name, file, key, limit=1 if name in rows else sample)
+                except SourceError as error:
+                    problems.append(str(error))
+                    continue
+                if name not in rows:
+                    rows[name] = batch.slice(0, n)
+                    problems += _judge(connection, name, source, shop.calendar, batch)
+    return Preview(rows, files, tuple(problems))
+
+
+def _judge(
+    connection: duckdb.DuckDBPyConnection, name: str, source: Source, calendar: Calendar | None, batch: pa.Table
+) -> list[str]:
+    """Count what core would set aside; messages hold line numbers and event words, never other values."""
+    connection.register("batch", batch)
+    if not batch.num_rows:
+        return [f"{name}: its first file has no rows; deliver rows or remove it."]
+    tests = [(f"fault = '{UNREADABLE}'", "cannot be read", "correct the lines, or csv.delimiter and csv.quote")]
+    for column in ("quantity", "value", "discount", "price"):
+        if column in batch.column_names:
+            test = f"fault IS NULL AND trim({column}) <> '' AND try_cast({column} AS DOUBLE) IS NULL"
+            tests.append((test, f"have a {column} that is no number", f"correct columns.{column}"))
+    if source.kind == "events":
+        tests += _event_tests(source, calendar)
+    elif source.kind == "items":
+        tests.append(("fault IS NULL AND item_id IS NULL", "have no item id", "correct columns.item_id"))
+    problems = []
+    for test, what, remedy in tests:
+        query = f"SELECT count(*), min(line) FROM batch WHERE {test}"
+        [(count, line)] = connection.execute(query).fetchall()
+        if count:
+            rows = f"{count} of the first {batch.num_rows} rows"
+            problems.append(f"{name}: {rows} {what} (first in line {line}); {remedy}.")
+    if source.kind == "events":
+        problems += _unknown_words(connection, name)
+    connection.unregister("batch")
+    return problems
+
+
+def _event_tests(source: Source, calendar: Calendar | None) -> list[tuple[str, str, str]]:
+    nobody = "(SELECT count(user_id) FROM batch WHERE fault IS NULL) = 0"
+    tests = [(f"fault IS NULL AND {nobody}", "name no user at all", "correct columns.user_id")]
+    if source.time:
+        remedy = f"correct time.format, now {source.time.format}"
+        tests.append(("fault IS NULL AND occurred_at_utc IS NULL", "have no readable time", remedy))
+    if source.time and calendar:
+        end = f" OR day > DATE '{calendar.end}'" if calendar.end else ""
+        outside = f"fault IS NULL AND occurred_at_utc IS NOT NULL AND (day < DATE '{calendar.start}'{end})"
+        tests.append((outside, "lie outside the calendar", "widen calendar, or correct time"))
+    return tests
+
+
+def _unknown_words(connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
+    known = ", ".join(map(literal, EVENT_TYPES))
+    query = f"""SELECT DISTINCT coalesce(event_type, '') FROM batch
+        WHERE fault IS NULL AND coalesce(event_type, '') NOT IN ({known}) ORDER BY 1 LIMIT 5"""
+    words = [word for (word,) in connection.execute(query).fetchall()]
+    if not words:
+        return []
+    listed = ", ".join(repr(word[:40]) for word in words)
+    return [f"{name}: event types {listed} are unknown; list them under event_type.values, or drop them by a filter."]

@@ -1,0 +1,274 @@
+"""Reading one file as text: every value a string or null, every line numbered, unreadable lines told apart.
+
+The result is a temporary table `(line BIGINT, fault VARCHAR, s0 VARCHAR, s1 VARCHAR, ...)`; what the columns mean is
+the business of `mapping`.
+"""
+
+import bisect
+import csv
+import difflib
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from data.connectors import SourceFile, local_copy, plain_text
+from data.shop.errors import SourceError
+from data.shop.source import Format, Source, format_of
+
+UNREADABLE = "unreadable_line"
+_ENCODING_REMEDY = "declare its encoding under csv.encoding (often cp1252 or latin-1)"
+_UNIT_SEPARATOR = "\x1f"
+
+
+@dataclass(frozen=True)
+class Staged:
+    """One file as text in a temporary table."""
+
+    table: str
+    """Name of the table."""
+    columns: Mapping[str, str]
+    """Source column -> SQL expression of its text: a column of the table, or NULL where the file lacks it."""
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A text file that is ready for DuckDB."""
+
+    path: Path
+    shown: str
+    connection: duckdb.DuckDBPyConnection
+    prefix: str
+    limit: int | None
+
+
+def literal(text: str) -> str:
+    """Quote a text as an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def file_format(source: Source, file: SourceFile) -> Format:
+    """Tell the format of one file: the declared one, else by its ending.
+
+    Raises:
+        SourceError: Neither says it.
+    """
+    found = source.format or format_of(file.path)
+    if found is None:
+        raise SourceError(file.path, "has an ending that names no format", "declare format: csv, jsonl or parquet")
+    return found
+
+
+@contextmanager
+def stage(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    file: SourceFile,
+    wanted: Mapping[str, bool],
+    limit: int | None = None,
+) -> Iterator[Staged]:
+    """Read columns of one file as text.
+
+    Args:
+        connection: Where the temporary tables are made, and dropped at the end.
+        source: How the file is written.
+        file: The file.
+        wanted: Source column -> whether a file may lack it.
+        limit: Read no more than this many lines.
+
+    Yields:
+        The staged file.
+
+    Raises:
+        SourceError: The file as a whole is unusable.
+    """
+    prefix = f"stage_{uuid.uuid4().hex}"
+    form = file_format(source, file)
+    try:
+        with local_copy(file) as local:
+            if form == "parquet":
+                columns = _stage_parquet(_Text(local, file.path, connection, prefix, limit), wanted)
+            else:
+                with plain_text(local, source.csv.encoding, file.path) as plain:
+                    text = _Text(plain, file.path, connection, prefix, limit)
+                    stager = _stage_csv if form == "csv" else _stage_jsonl
+                    columns = stager(text, source, wanted)
+        yield Staged(prefix, columns)
+    finally:
+        for suffix in ("", "_lines", "_rejects", "_scans"):
+            connection.execute(f"DROP TABLE IF EXISTS {prefix}{suffix}")
+
+
+def csv_delimiter(source: Source, path: str) -> str:
+    """Return the delimiter of a CSV file: the declared one, else a tab for .tsv and a comma otherwise."""
+    return source.csv.delimiter or ("\t" if re.search(r"\.tsv(\.|$)", path.lower()) else ",")
+
+
+def _stage_csv(text: _Text, source: Source, wanted: Mapping[str, bool]) -> dict[str, str]:
+    options = source.csv
+    delimiter = csv_delimiter(source, text.shown)
+    first = _first_record(text, delimiter, options.quote)
+    names = first if options.header else list(options.names)
+    if not options.header and len(first) != len(names):
+        what = f"its first line has {len(first)} fields, but csv.names has {len(names)}"
+        raise SourceError(text.shown, what, "correct csv.names or csv.delimiter")
+    columns = _choose(text, names, wanted, delimiter)
+    for name in columns:
+        if names.count(name) > 1:
+            raise SourceError(text.shown, f"has the column '{name}' more than once", "rename one of them in the file")
+    selected = {name: f"c{names.index(name)}" for name in columns}
+    _read_lines(text, len(names), delimiter, options.quote, options.header, list(selected.values()))
+    staged = {name: f"s{number}" for number, name in enumerate(selected)}
+    picks = "".join(f", {selected[name]} AS {column}" for name, column in staged.items())
+    text.connection.execute(f"CREATE TEMP TABLE {text.prefix} AS SELECT line, fault{picks} FROM {text.prefix}_lines")
+    _refuse_if_nothing_readable(text, "CSV")
+    return {name: staged.get(name, "NULL") for name in wanted}
+
+
+def _stage_jsonl(text: _Text, source: Source, wanted: Mapping[str, bool]) -> dict[str, str]:
+    with text.path.open("rb") as stream:
+        if stream.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+            raise SourceError(text.shown, "is one JSON array", "write one object a line (`jq -c '.[]'`)")
+    _read_lines(text, 1, _UNIT_SEPARATOR, "", False, ["c0"])
+    paths = {name: _json_path(name) for name in wanted}
+    listed = "[" + ", ".join(literal(path) for path in paths.values()) + "]"
+    picks = "".join(f", j[{number + 1}] AS s{number}" for number in range(len(paths)))
+    text.connection.execute(
+        f"""CREATE TEMP TABLE {text.prefix} AS SELECT line, fault{picks} FROM (
+            SELECT line, coalesce(fault, CASE WHEN is_object THEN NULL ELSE {literal(UNREADABLE)} END) AS fault,
+                CASE WHEN is_object THEN json_extract_string(c0, {listed}) END AS j
+            FROM (SELECT *, CASE WHEN json_valid(c0) THEN json_type(c0) = 'OBJECT' ELSE false END AS is_object
+                FROM {text.prefix}_lines WHERE fault IS NOT NULL OR trim(c0) <> ''))"""
+    )
+    _refuse_if_nothing_readable(text, "JSON lines")
+    for number, (name, path) in enumerate(paths.items()):
+        if not wanted[name] and not _any(text, f"{text.prefix} WHERE s{number} IS NOT NULL"):
+            lines = f"{text.prefix}_lines WHERE json_valid(c0)"
+            if _any(text, lines) and not _any(text, f"{lines} AND json_exists(c0, {literal(path)})"):
+                _choose(text, [], {name: False}, None)
+    return {name: f"s{number}" for number, name in enumerate(paths)}
+
+
+def _stage_parquet(text: _Text, wanted: Mapping[str, bool]) -> dict[str, str]:
+    scan = f"read_parquet({literal(str(text.path))}, file_row_number = true)"
+    try:
+        described = text.connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()
+        columns = _choose(text, [row[0] for row in described if row[0] != "file_row_number"], wanted, None)
+        staged = {name: f"s{number}" for number, name in enumerate(columns)}
+        picks = "".join(
+            f', CAST("{name.replace(chr(34), chr(34) * 2)}" AS VARCHAR) AS {s}' for name, s in staged.items()
+        )
+        limit = f" LIMIT {text.limit}" if text.limit is not None else ""
+        text.connection.execute(
+            f"CREATE TEMP TABLE {text.prefix} AS "
+            f"SELECT file_row_number + 1 AS line, CAST(NULL AS VARCHAR) AS fault{picks} FROM {scan}{limit}"
+        )
+    except duckdb.Error as error:
+        what = f"is damaged, cut short or no Parquet ({type(error).__name__})"
+        raise SourceError(text.shown, what, "deliver the file again") from None
+    return {name: staged.get(name, "NULL") for name in wanted}
+
+
+def _read_lines(text: _Text, width: int, delimiter: str, quote: str, header: bool, picks: Sequence[str]) -> None:
+    """Fill `<prefix>_lines` with (line, fault, picks): readable records, and the numbers of unreadable ones."""
+    names = ", ".join(f"'c{number}': 'VARCHAR'" for number in range(width))
+    picked = "".join(f", {pick}" for pick in picks)
+    limit = f" LIMIT {text.limit}" if text.limit is not None else ""
+    text.connection.execute(
+        f"""CREATE TEMP TABLE {text.prefix}_lines AS
+        SELECT row_number() OVER () AS line, CAST(NULL AS VARCHAR) AS fault{picked}
+        FROM read_csv({literal(str(text.path))}, columns = {{{names}}}, auto_detect = false, header = {header},
+            delim = {literal(delimiter)}, quote = {literal(quote)}, escape = {literal(quote)}, compression = 'none',
+            store_rejects = true, rejects_table = '{text.prefix}_rejects', rejects_scan = '{text.prefix}_scans'){limit}"""
+    )
+    rejects = text.connection.execute(
+        f"SELECT line - {int(header)}, coalesce(byte_position, line_byte_position), error_type FROM {text.prefix}_rejects ORDER BY ALL"
+    ).fetchall()
+    if any(kind == "INVALID ENCODING" for _, _, kind in rejects):
+        first = min(line for line, _, kind in rejects if kind == "INVALID ENCODING")
+        raise SourceError(text.shown, f"is not UTF-8 text (first in data line {first})", _ENCODING_REMEDY)
+    if rejects:
+        # A file of one column has no blank lines: there they are rows.
+        blanks = _blank_lines(text.path) if width > 1 else []
+        _renumber(text, sorted({line - bisect.bisect_left(blanks, at) for line, at, _ in rejects}))
+
+
+def _renumber(text: _Text, rejected: Sequence[int]) -> None:
+    """Give readable lines the numbers that the rejected ones leave free, and add the rejected ones."""
+    # The j-th rejected line r_j stands before every readable line from the (r_j - j + 1)-th on.
+    shift = {line - number + 1: number for number, line in enumerate(rejected, start=1)}
+    connection, prefix = text.connection, text.prefix
+    connection.register("shifts", pa.table({"first": list(shift), "shift": list(shift.values())}))
+    connection.register("lost", pa.table({"line": pa.array(rejected, pa.int64())}))
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE {prefix}_lines AS
+        SELECT l.* REPLACE (l.line + coalesce(s.shift, 0) AS line)
+        FROM {prefix}_lines AS l ASOF LEFT JOIN shifts AS s ON l.line >= s.first"""
+    )
+    connection.execute(f"INSERT INTO {prefix}_lines (line, fault) SELECT line, {literal(UNREADABLE)} FROM lost")
+    connection.unregister("shifts")
+    connection.unregister("lost")
+
+
+def _blank_lines(path: Path) -> list[int]:
+    """Return the byte positions of blank lines: DuckDB counts them in rejects' numbers, and skips them as rows."""
+    blanks, at = [], 0
+    with path.open("rb") as stream:
+        for line in stream:
+            if line in (b"\n", b"\r\n"):
+                blanks.append(at)
+            at += len(line)
+    return blanks
+
+
+def _first_record(text: _Text, delimiter: str, quote: str) -> list[str]:
+    try:
+        # Faulty bytes further down are told with their line later on.
+        with text.path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+            quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
+            first = next(csv.reader(stream, delimiter=delimiter, quotechar=quote or None, quoting=quoting))
+    except StopIteration:
+        raise SourceError(text.shown, "holds no text", "deliver it again or remove it") from None
+    except csv.Error as error:
+        raise SourceError(text.shown, f"is no CSV ({error})", "correct csv.delimiter, csv.quote or format") from None
+    if any("\ufffd" in name for name in first):
+        raise SourceError(text.shown, "is not UTF-8 text", _ENCODING_REMEDY)
+    return first
+
+
+def _choose(text: _Text, names: Sequence[str], wanted: Mapping[str, bool], delimiter: str | None) -> list[str]:
+    """Return the wanted columns that exist; refuse the file when a needed one does not."""
+    missing = [name for name, is_optional in wanted.items() if name not in names and not is_optional]
+    if missing:
+        # The file's own first line is not quoted: without a header it would be somebody's data.
+        close = difflib.get_close_matches(missing[0], names, n=1)
+        other = [mark for mark in ",;\t|" if len(names) == 1 and mark != delimiter and mark in names[0]]
+        if other:
+            remedy = f"set csv.delimiter to {other[0]!r}, which stands in its first line"
+        elif close:
+            remedy = f"map '{close[0]}', or rename it in the file"
+        else:
+            remedy = "correct the column in the shop file, or mark it optional: true"
+        listed = ", ".join(f"'{name}'" for name in missing)
+        raise SourceError(text.shown, f"has no column {listed}", remedy)
+    return [name for name in wanted if name in names]
+
+
+def _refuse_if_nothing_readable(text: _Text, form: str) -> None:
+    if _any(text, text.prefix) and not _any(text, f"{text.prefix} WHERE fault IS NULL"):
+        raise SourceError(text.shown, f"has no line that reads as {form}", "correct format, csv.delimiter or csv.quote")
+
+
+def _any(text: _Text, rows: str) -> bool:
+    return text.connection.execute(f"SELECT 1 FROM {rows} LIMIT 1").fetchall() != []
+
+
+def _json_path(name: str) -> str:
+    if name.startswith("$"):
+        return name
+    return "$" + "".join('."' + part.replace('"', '\\"') + '"' for part in name.split("."))

@@ -1,0 +1,287 @@
+"""What a shop.yaml may say about one source of data: its files, its columns, its times, its filters."""
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import available_timezones
+
+import duckdb
+from pydantic import BeforeValidator, Field, model_validator
+
+from data.contracts.core import EVENT_TYPES
+from data.contracts.raw import FIELDS
+from data.contracts.schema import Frozen
+
+Kind = Literal["events", "items", "users"]
+Format = Literal["csv", "jsonl", "parquet"]
+
+_DERIVED = ("occurred_at_text", "day", "fault")
+CONTRACT_COLUMNS: dict[Kind, tuple[str, ...]] = {
+    "events": tuple(column.name for column in FIELDS["events"] if column.name not in _DERIVED),
+    "items": tuple(column.name for column in FIELDS["items"] if column.name not in _DERIVED),
+    "users": tuple(column.name for column in FIELDS["users"] if column.name not in _DERIVED),
+}
+"""What a source may map onto, of each kind."""
+REQUIRED_COLUMNS: dict[Kind, tuple[str, ...]] = {"events": ("user_id",), "items": ("item_id",), "users": ("user_id",)}
+LIST_COLUMNS = ("category_path", "title", "description", "discount", "attributes")
+"""Columns that may be made of several source columns: joined by ` > `, joined by a blank, summed, a JSON object."""
+COMPRESSIONS = (".gz", ".zst")
+FORMAT_ENDINGS: dict[str, Format] = {
+    ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
+    ".parquet": "parquet", ".pq": "parquet",
+}  # fmt: skip
+
+
+def format_of(path: str) -> Format | None:
+    """Tell a file's format from its ending, compression put aside.
+
+    Args:
+        path: Path, URL or pattern.
+
+    Returns:
+        The format, or None when the ending says nothing.
+    """
+    for compression in COMPRESSIONS:
+        path = path.removesuffix(compression)
+    return FORMAT_ENDINGS.get(Path(path).suffix.lower())
+
+
+def _zone(name: Any) -> Any:
+    if isinstance(name, str) and name not in available_timezones():
+        raise ValueError(f"'{name}' is no time zone; use an IANA name such as Europe/London or UTC")
+    return name
+
+
+def _probe(sql: str, what: str) -> Callable[[Any], Any]:
+    """Let DuckDB itself judge a pattern, since DuckDB is what will use it."""
+
+    def check(pattern: Any) -> Any:
+        if isinstance(pattern, str) and (fault := _fault_of(sql, pattern)):
+            raise ValueError(f"'{pattern}' is no {what} ({fault})")
+        return pattern
+
+    return check
+
+
+@lru_cache
+def _fault_of(sql: str, pattern: str) -> str | None:
+    try:
+        with duckdb.connect() as connection:
+            connection.execute(sql, [pattern])
+    except duckdb.Error as error:
+        return str(error).splitlines()[0].split(": ", 1)[-1]
+    return None
+
+
+Zone = Annotated[str, BeforeValidator(_zone)]
+Pattern = Annotated[str, BeforeValidator(_probe("SELECT regexp_matches('', ?)", "regular expression"))]
+Texts = Annotated[tuple[str, ...], BeforeValidator(lambda v: tuple(map(str, v)) if isinstance(v, list) else v)]
+Paths = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v), Field(min_length=1)]
+
+
+class Column(Frozen):
+    """Where the text of one contract column comes from; in the YAML a name or a list of names says it shortly."""
+
+    column: str | None = None
+    """Source column; in JSON lines `a.b` reaches into nested objects, and `$...` is a JSON path."""
+    columns: Texts = ()
+    """Several source columns: category_path from the widest to the narrowest, discount summed, title joined."""
+    constant: Annotated[str | None, BeforeValidator(lambda v: str(v) if isinstance(v, int | float) else v)] = None
+    """The same text for every row."""
+    form: Literal["text", "integer", "upper", "lower", "decimal_comma"] = "text"
+    """integer: 17850.0 is 17850 (ids that passed a spreadsheet); upper, lower: case means nothing;
+    decimal_comma: 1.234,50 is 1234.50."""
+    optional: bool = False
+    """True: a file may lack the column, which then is null; otherwise such a file is refused."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.column is not None) + bool(self.columns) + (self.constant is not None) != 1:
+            raise ValueError("give exactly one of column, columns, constant")
+        return self
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The source columns that are read, in order."""
+        return (self.column,) if self.column is not None else self.columns
+
+
+def _column(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"column": value}
+    return {"columns": value} if isinstance(value, list) else value
+
+
+class EventType(Frozen):
+    """What happened in a row; in the YAML one event type alone stands for a constant."""
+
+    constant: str | None = None
+    """Every row is this event type."""
+    column: str | None = None
+    """Source column that says it."""
+    values: dict[str, str] = {}
+    """Source value -> event type; a value that is not listed stays as it is, and core quarantines unknown ones."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if (self.constant is None) == (self.column is None):
+            raise ValueError("give exactly one of constant, column")
+        named = [self.constant] if self.constant is not None else list(self.values.values())
+        if unknown := [name for name in named if name not in EVENT_TYPES]:
+            raise ValueError(f"'{unknown[0]}' is no event type; use one of {', '.join(EVENT_TYPES)}")
+        return self
+
+
+def _event_type(value: Any) -> Any:
+    if isinstance(value, dict) and isinstance(value.get("values"), dict):
+        return value | {"values": {str(key): target for key, target in value["values"].items()}}
+    return {"constant": value} if isinstance(value, str) else value
+
+
+def _time_format(value: Any) -> Any:
+    if isinstance(value, str) and value not in ("iso", "unix_s", "unix_ms"):
+        if "%" not in value:
+            raise ValueError(f"'{value}' is no time format; use iso, unix_s, unix_ms or a pattern such as %d/%m/%Y")
+        return _probe("SELECT try_strptime('', ?)", "time pattern")(value)
+    return value
+
+
+class Time(Frozen):
+    """When a row happened; in the YAML a column's name alone stands for ISO texts in the shop's time zone."""
+
+    column: str
+    """Source column."""
+    format: Annotated[str, BeforeValidator(_time_format)] = "iso"
+    """iso (2019-10-01 00:00:00, with or without an offset), unix_s, unix_ms, or a strptime pattern."""
+    timezone: Zone | None = None
+    """Zone of times without an offset; null takes the shop's."""
+
+
+class Filter(Frozen):
+    """Rows that are no shopping, told by constants alone: they are counted as rejected, never lost in silence."""
+
+    column: str
+    """Source column."""
+    drop_values: Texts = ()
+    """Rows with one of these texts are rejected."""
+    drop_matching: Pattern | None = None
+    """Rows whose text matches this regular expression (anywhere; anchor it) are rejected."""
+    keep_values: Texts = ()
+    """Rows with none of these texts are rejected."""
+    reason: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "filtered"
+    """The reason that the rejected rows carry."""
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if bool(self.drop_values) + (self.drop_matching is not None) + bool(self.keep_values) != 1:
+            raise ValueError("give exactly one of drop_values, drop_matching, keep_values")
+        return self
+
+
+class CsvOptions(Frozen):
+    """How the text of a CSV file is cut."""
+
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """One character; null takes a tab for .tsv and a comma otherwise."""
+    quote: Annotated[str, Field(max_length=1)] = '"'
+    """Character round values that hold the delimiter; doubled inside; empty when there is none."""
+    header: bool = True
+    """False: the first line is data, and `names` says what the columns are."""
+    names: Texts = ()
+    """Column names of a file without a header, in order."""
+    encoding: str = "utf-8"
+    """Any encoding that Python knows, such as cp1252 or utf-16."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.header == bool(self.names):
+            raise ValueError("names goes with header: false, and header: false needs names")
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise ValueError(f"encoding '{self.encoding}' is unknown; use utf-8, cp1252, latin-1, ...") from None
+        return self
+
+
+class Source(Frozen):
+    """One kind of file of the shop and what its columns mean."""
+
+    kind: Kind
+    """Which contract the rows go to."""
+    path: Paths
+    """File, folder, glob, URL, `package:PACKAGE/path`, or a list; `${NAME}` is replaced from the environment."""
+    format: Format | None = None
+    """null infers it from the ending of `path`, .gz and .zst put aside."""
+    csv: CsvOptions = CsvOptions()
+    """Only for CSV; JSON lines use its encoding."""
+    columns: dict[str, Annotated[Column, BeforeValidator(_column)]]
+    """Contract column -> where it comes from."""
+    event_type: Annotated[EventType, BeforeValidator(_event_type)] | None = None
+    """Events only."""
+    time: Annotated[Time, BeforeValidator(lambda v: {"column": v} if isinstance(v, str) else v)] | None = None
+    """Events only; absent: this source has no timestamps."""
+    id_form: Literal["raw", "pseudonymised"] = "raw"
+    """raw: user ids become keyed pseudonyms on reading; pseudonymised: the shop did that already."""
+    value_is: Literal["total", "unit_price"] = "total"
+    """Whether `value` is what the line cost, or is to be multiplied by `quantity`."""
+    duplicates: Literal["drop", "keep"] = "drop"
+    """Identical lines within one file: one event, or several."""
+    filters: tuple[Filter, ...] = ()
+    """Rows that are no shopping."""
+
+    @model_validator(mode="after")
+    def _events_only(self) -> Self:
+        if self.kind != "events":
+            if self.event_type or self.time:
+                raise ValueError(f"event_type and time are for events, not for {self.kind}; remove them")
+        elif self.event_type is None:
+            raise ValueError("event_type: missing; write `event_type: purchase`, or a column and its values")
+        elif "item_id" not in self.columns and "text" not in self.columns:
+            raise ValueError("columns.item_id: missing; events need an item, or the text of a search")
+        if self.value_is == "unit_price" and not {"value", "quantity"} <= self.columns.keys():
+            raise ValueError("value_is: unit_price needs both columns value and quantity; map them")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_of_kind(self) -> Self:
+        known = CONTRACT_COLUMNS[self.kind]
+        for name, column in self.columns.items():
+            if name in ("event_type", "occurred_at_utc") and self.kind == "events":
+                raise ValueError(f"columns.{name}: say it under `{'time' if name[0] == 'o' else name}:` instead")
+            if name not in known:
+                raise ValueError(f"columns.{name}: {self.kind} have no such column; use one of {', '.join(known)}")
+            if len(column.columns) > 1 and name not in LIST_COLUMNS:
+                raise ValueError(f"columns.{name}: several columns are for {', '.join(LIST_COLUMNS)}; name one")
+        for name in REQUIRED_COLUMNS[self.kind]:
+            if name not in self.columns:
+                raise ValueError(f"columns.{name}: missing; {self.kind} need it")
+        return self
+
+    @model_validator(mode="after")
+    def _no_source_column_twice(self) -> Self:
+        taken: dict[str, str] = {}
+        for name in ("event_id", "user_id", "item_id", "quantity", "value"):
+            column = self.columns.get(name)
+            if column is None or column.column is None:
+                continue
+            if column.column in taken:
+                raise ValueError(f"columns.{name}: '{column.column}' is already {taken[column.column]}; name another")
+            taken[column.column] = name
+        return self
+
+    @model_validator(mode="after")
+    def _raw_ids_go_nowhere_else(self) -> Self:
+        user = self.columns["user_id"].column if "user_id" in self.columns else None
+        for name, column in self.columns.items():
+            if self.id_form == "raw" and name != "user_id" and user in column.sources:
+                raise ValueError(f"columns.{name}: '{user}' names the user and would be stored as it is; remove it")
+        return self
+
+    @model_validator(mode="after")
+    def _closed_variables(self) -> Self:
+        for path in self.path:
+            if "${" in re.sub(r"\$\{[A-Za-z_]\w*\}", "", path):
+                raise ValueError(f"path: '{path}' has a broken ${{NAME}}; close it or remove it")
+        return self

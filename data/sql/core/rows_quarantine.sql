@@ -1,0 +1,14 @@
+-- What a whole table set aside, with the value at fault masked.
+select
+    c.reason,
+    c.column_name,
+    case when c.column_name is not null and c.fault_value is not null then concat(substr(c.fault_value, 1, 3), '***') end as masked_value,
+    {{ user_id }} as user_id,
+    {{ row_id }} as row_id,
+    c.source,
+    c.file,
+    c.file_sha256,
+    c.line
+from {{ checked }} as c
+where c.reason is not null
+order by c.source, c.file, c.line

@@ -1,0 +1,8 @@
+-- Known persons with declared attributes and consent; a shop that does not ask has everybody's.
+select
+    c.user_id,
+    coalesce(c.attributes, '{}') as attributes,
+    coalesce(lower(trim(c.consent, ' ')) in ('1', 'true', 'yes', 'y'), true) as consent
+from users_checked as c
+where c.reason is null
+order by c.user_id

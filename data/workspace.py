@@ -1,0 +1,63 @@
+"""Everything that belongs to one shop on one installation, opened once and handed to whoever works."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.engine import DuckDB, Engine
+from data.lake import Lake, local_root
+from data.settings import Settings
+from data.shop.config import Shop
+from data.shop.load import load_shop
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One shop: its file, lake, engine and folders."""
+
+    settings: Settings
+    shop: Shop
+    lake: Lake
+    engine: Engine
+
+    @property
+    def home(self) -> Path:
+        """Folder of the shop's lake, ledger, landing and reports."""
+        return self.settings.of_shop(self.shop.name)
+
+    @property
+    def ledger_path(self) -> Path:
+        """The privacy ledger."""
+        return self.home / "ledger.sqlite"
+
+    @property
+    def landing(self) -> Path:
+        """Folder where new files arrive, one folder per source; the sensor watches it."""
+        declared = self.shop.landing
+        return self.shop.location.parent / declared if declared else self.home / "landing"
+
+    @property
+    def reports(self) -> Path:
+        """Folder of reports for people."""
+        return self.home / "reports"
+
+
+def open_workspace(settings: Settings) -> Workspace:
+    """Open the shop that the settings name.
+
+    Args:
+        settings: paths and limits.
+
+    Returns:
+        The workspace; folders are created where they are absent.
+
+    Raises:
+        ShopError: if the shop file is missing or wrong, in one sentence.
+    """
+    shop = load_shop(settings.shop_file)
+    home = settings.of_shop(shop.name)
+    return Workspace(
+        settings=settings,
+        shop=shop,
+        lake=Lake(local_root(home / "lake")),
+        engine=DuckDB(home / "spill", settings.threads, settings.memory_limit),
+    )

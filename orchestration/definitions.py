@@ -1,0 +1,29 @@
+"""The code location: `build_defs` puts the assets of the configured shop together; `defs` is what Dagster loads."""
+
+import dagster as dg
+
+from assets import core, features, raw
+from assets.partitions import daily_partitions
+from data.settings import load_settings
+from data.workspace import Workspace, open_workspace
+
+
+def build_defs(workspace: Workspace | None = None) -> dg.Definitions:
+    """All definitions of one shop.
+
+    Args:
+        workspace: the shop; by default the one that the environment names.
+
+    Returns:
+        Assets, checks, jobs, sensors and resources.
+    """
+    workspace = workspace or open_workspace(load_settings())
+    daily = daily_partitions(workspace)
+    return dg.Definitions(
+        assets=[*raw.build(workspace.shop), *core.build(workspace, daily), *features.build(daily)],
+        resources={"workspace": workspace},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

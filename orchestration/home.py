@@ -1,0 +1,37 @@
+"""The one Dagster instance that `make run`, the UI, the daemon and the sensor share: `var/dagster`, telemetry off."""
+
+import os
+from pathlib import Path
+
+from data.settings import Settings
+
+CONFIG = """\
+# Written by Portrait on first use; edit freely, it is not overwritten.
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+concurrency:
+  runs:
+    max_concurrent_runs: 1   # tables are written by one run at a time
+run_monitoring:
+  enabled: true
+"""
+
+
+def prepare_home(settings: Settings) -> Path:
+    """Point `DAGSTER_HOME` at the shared instance, creating it if absent.
+
+    Args:
+        settings: paths of this installation.
+
+    Returns:
+        The folder; an already set `DAGSTER_HOME` wins.
+    """
+    home = Path(os.environ.setdefault("DAGSTER_HOME", str(settings.dagster_home)))
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "dagster.yaml"
+    if not config.exists():
+        config.write_text(CONFIG, encoding="utf-8")
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
+    return home
