@@ -6,9 +6,9 @@ import dagster as dg
 def on_new_data() -> dg.AutomationCondition:
     """Make a whole table again when the content of something it reads has changed and that passed its gate.
 
-    A dependency that was found up to date keeps its data version and triggers nothing. Missing partitions do not hold a
-    whole table back: a calendar has days that nobody has landed yet. The gate is inside each asset, before it publishes;
-    the condition on checks is a second belt.
+    A dependency that was found up to date keeps its data version and triggers nothing. Missing partitions do not hold
+    a whole table back: a calendar has days that nobody has landed yet. The gate is inside each asset, before it
+    publishes; the condition on checks is a second belt.
     """
     changed = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
     return (

@@ -56,7 +56,7 @@ def ingest(workspace: Workspace, source: str, tell: Callable[[str], None]) -> tu
     """
     contract = raw_table(source, workspace.shop.sources[source].kind)
     files = resolve_files(workspace.shop, source, workspace.landing)
-    held = _held(workspace, source)
+    held = held_digests(workspace, source)
     is_remapped = bool(held) and _mapping_held(workspace, source) != _mapping(workspace, source)
     if is_remapped:
         _all_still_there(source, files, held)
@@ -87,11 +87,12 @@ def ingest(workspace: Workspace, source: str, tell: Callable[[str], None]) -> tu
 
 def new_files(workspace: Workspace, source: str) -> list[SourceFile]:
     """Files of a source that its raw table does not hold yet."""
-    held = _held(workspace, source)
+    held = held_digests(workspace, source)
     return [f for f in resolve_files(workspace.shop, source, workspace.landing) if f.sha256 not in held]
 
 
-def _held(workspace: Workspace, source: str) -> set[str]:
+def held_digests(workspace: Workspace, source: str) -> set[str]:
+    """Digests of the files that the raw table of a source holds."""
     contract = raw_table(source, workspace.shop.sources[source].kind)
     with workspace.engine.session() as session:
         session.attach(contract, workspace.lake)

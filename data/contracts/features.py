@@ -1,4 +1,4 @@
-"""Feature tables: per-day partial sums, their merge as of an instant, and what is read off it. One user's own rows each."""
+"""Feature tables: per-day partial sums, their merge as of an instant, and what is read off it, one user at a time."""
 
 from data.contracts.core import DAY, INPUT_VERSION, USER_ID
 from data.contracts.facets import FACETS, HALF_LIVES_DAYS

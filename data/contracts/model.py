@@ -1,5 +1,77 @@
-"""Contracts of the model layer."""
+"""Model tables: item embeddings (public), and what was learnt across users, each through the ledger."""
 
-from data.contracts.schema import Table
+from data.contracts.schema import Column, Table
 
-TABLES: tuple[Table, ...] = ()
+RELEASE = (
+    Column(name="release", type="text", doc="Digest of the released values.", sensitivity="operational", required=True),
+    Column(
+        name="window_start", type="date", doc="First day that the release read.", sensitivity="public", required=True
+    ),
+    Column(
+        name="window_end", type="date", doc="Day after the last one that it read.", sensitivity="public", required=True
+    ),
+)
+"""What every released row says about its origin; the ledger's sequence and head stand in the commit."""
+
+TEXT_EMBEDDINGS = Table(
+    key="model.text_embeddings",
+    doc="One row per distinct catalogue text: its embedding, cached by the digest of text and model.",
+    privacy="public",
+    columns=(
+        Column(
+            name="text_hash", type="text", doc="Digest of the text and the model.", sensitivity="public", required=True
+        ),
+        Column(name="vector", type="vector", doc="Unit vector, 384 numbers.", sensitivity="public", required=True),
+    ),
+    primary_key=("text_hash",),
+    min_rows=1,
+)
+
+ITEM_TEXTS = Table(
+    key="model.item_texts",
+    doc="Which embedding belongs to which item.",
+    privacy="public",
+    columns=(
+        Column(name="item_id", type="text", doc="Item code.", sensitivity="public", required=True),
+        Column(
+            name="text_hash", type="text", doc="Digest of its text and the model.", sensitivity="public", required=True
+        ),
+    ),
+    primary_key=("item_id",),
+    min_rows=1,
+)
+
+POPULARITY = Table(
+    key="model.popularity",
+    doc="Released popularity of every item of the public catalogue: bounded, noisy, through the ledger.",
+    privacy="release",
+    columns=(
+        Column(name="item_id", type="text", doc="Item code.", sensitivity="public", required=True),
+        Column(
+            name="popularity",
+            type="double",
+            doc="Noisy bounded count; may be negative.",
+            sensitivity="public",
+            required=True,
+        ),
+        *RELEASE,
+    ),
+    primary_key=("item_id",),
+    min_rows=1,
+)
+
+RANKER = Table(
+    key="model.ranker",
+    doc="Released weights of the ranker, one row per task and feature, trained with Opacus through the ledger.",
+    privacy="release",
+    columns=(
+        Column(name="task", type="text", doc="`next_purchases` or `discovery`.", sensitivity="public", required=True),
+        Column(name="feature", type="text", doc="Feature of a user and an item.", sensitivity="public", required=True),
+        Column(name="weight", type="double", doc="Weight.", sensitivity="public", required=True),
+        *RELEASE,
+    ),
+    primary_key=("task", "feature"),
+    min_rows=1,
+)
+
+TABLES = (TEXT_EMBEDDINGS, ITEM_TEXTS, POPULARITY, RANKER)

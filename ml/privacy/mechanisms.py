@@ -1,0 +1,155 @@
+"""Noisy releases of bounded sums. The event of a release is read back from the noise that really ran.
+
+OpenDP takes seconds to import and is imported when noise is drawn. Its noise comes from a cryptographic generator that
+cannot be seeded; that is a feature.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ml.privacy.bounding import Contributions, Float64, Int64, bound_contributions
+from ml.privacy.events import DiscreteGaussianEvent, NonPrivateEvent
+
+
+@dataclass(frozen=True, eq=False)
+class Release:
+    """Released numbers with the event that made them."""
+
+    values: Float64
+    """The released numbers, in the caller's units."""
+    event: DiscreteGaussianEvent | NonPrivateEvent
+    """What ran, for the ledger."""
+
+
+class DiscreteGaussianNoise:
+    """Discrete Gaussian noise of one scale on the sum of bounded contributions, once.
+
+    Sensitivity: adding or removing a user changes the integer sum by that user's units, whose L2 norm over all cells
+    is at most S, checked in whole numbers by `bound_contributions`. So rho = S^2 / (2 scale^2).
+
+    Source: Canonne, Kamath, Steinke (NeurIPS 2020), Theorem 14; sampler and its proof: OpenDP `make_gaussian`.
+    """
+
+    def __init__(self, scale: float) -> None:
+        """Take the scale.
+
+        Args:
+            scale: standard deviation of the noise in integer units, > 0 and finite.
+
+        Raises:
+            ValueError: if the scale is not positive and finite: OpenDP itself would take 0 as "no noise".
+        """
+        if not (scale > 0 and np.isfinite(scale)):
+            raise ValueError(f"noise scale {scale} must be positive and finite; it comes from the plan's event")
+        self._scale = float(scale)
+        self._event: DiscreteGaussianEvent | None = None
+
+    def add_to(self, contributions: Contributions) -> Int64:
+        """Draw the noise and add it to the users' sum.
+
+        Args:
+            contributions: every user's bounded contribution.
+
+        Returns:
+            (n_cells,) int64, safe to publish at the cost of `event`.
+
+        Raises:
+            RuntimeError: if this noise was used before: a second release needs a second event.
+            ArithmeticError: if OpenDP proves less privacy than the event claims.
+        """
+        if self._event is not None:
+            raise RuntimeError("this noise was already released; a second release needs a slot and an event of its own")
+        measurement = _opendp_gaussian(contributions.n_cells, self._scale)
+        event = DiscreteGaussianEvent(
+            sensitivity=contributions.sensitivity, scale=self._scale, bound=contributions.bound, randomness="opendp"
+        )
+        proven = measurement.map(contributions.sensitivity)
+        if not proven <= event.rho * (1 + 1e-9):
+            raise ArithmeticError(f"OpenDP proves rho {proven}, the event claims {event.rho}; nothing is released")
+        noisy = np.asarray(measurement(contributions.total()), dtype=np.int64)
+        self._event = event
+        return noisy
+
+    @property
+    def event(self) -> DiscreteGaussianEvent:
+        """What ran.
+
+        Raises:
+            RuntimeError: if nothing ran yet.
+        """
+        if self._event is None:
+            raise RuntimeError("no noise was drawn yet, so there is no event to read back; call add_to first")
+        return self._event
+
+
+def _opendp_gaussian(n_cells: int, scale: float) -> Any:
+    """OpenDP's measurement: discrete Gaussian noise on an int64 vector, L2 distance in whole units."""
+    import opendp.prelude as dp
+
+    dp.enable_features("contrib")
+    domain = dp.vector_domain(dp.atom_domain(T="i64"), n_cells)
+    return dp.m.make_gaussian(domain, dp.l2_distance(T="i64"), scale=scale)
+
+
+def release_popularity(
+    user_index: npt.NDArray[Any],
+    item_index: npt.NDArray[Any],
+    *,
+    n_items: int,
+    planned: DiscreteGaussianEvent,
+    weight: npt.NDArray[Any] | None = None,
+    window_index: npt.NDArray[Any] | None = None,
+    n_windows: int = 1,
+    cell_cap: float | None = None,
+    non_private: bool = False,
+) -> Release:
+    """Release how popular every item of the public catalogue is, in every window, in one draw.
+
+    The item universe is the whole public catalogue: items nobody bought get noise too. A second stage on a shortlist is
+    another call under another slot, with `item_index` set to -1 off the (released) shortlist.
+
+    Args:
+        user_index: (n,) integers; rows with a negative user enter nothing.
+        item_index: (n,) integers below n_items; rows with a negative (unknown) item are dropped.
+        n_items: size of the public catalogue.
+        planned: what the plan allows: clip norm, integer sensitivity and noise scale are taken from here.
+        weight: (n,) what an event counts, for instance its time decay; 1 if absent.
+        window_index: (n,) integers in [0, n_windows); an event that lies in two windows is two rows. 0 if absent.
+        n_windows: how many windows share the draw, and each user's one clip norm.
+        cell_cap: largest value of one user in one cell; 1 with unit weights means "bought at all".
+        non_private: leave the noise out, for a twin on a public benchmark. The event is then of kind "none", which no
+            ledger accepts.
+
+    Returns:
+        `values` (n_windows, n_items) float64 in units of weights (may be negative), and the event read back.
+
+    Raises:
+        ValueError: if an argument does not fit, see `bound_contributions`.
+    """
+    if n_items < 1 or n_windows < 1 or (len(item_index) and int(np.max(item_index)) >= n_items):
+        raise ValueError(f"item index {np.max(item_index, initial=-1)} does not fit a catalogue of {n_items} items")
+    windows = np.zeros(len(item_index), dtype=np.int64) if window_index is None else window_index
+    if len(windows) and not (int(np.min(windows)) >= 0 and int(np.max(windows)) < n_windows):
+        raise ValueError(f"window index must lie in [0, {n_windows}), got {np.min(windows)} to {np.max(windows)}")
+    contributions = bound_contributions(
+        user_index,
+        np.where(item_index >= 0, windows * n_items + item_index, -1),
+        n_cells=n_windows * n_items,
+        bound=planned.bound,
+        sensitivity=planned.sensitivity,
+        weight=weight,
+        cell_cap=cell_cap,
+    )
+    unit = contributions.bound / contributions.sensitivity
+    if non_private:
+        return Release(_in_units(contributions.total(), unit, n_windows), NonPrivateEvent())
+    noise = DiscreteGaussianNoise(planned.scale)
+    return Release(_in_units(noise.add_to(contributions), unit, n_windows), noise.event)
+
+
+def _in_units(total: Int64, unit: float, n_windows: int) -> Float64:
+    """Whole units back in the caller's units, (n_windows, n_cells / n_windows) float64."""
+    return (total.astype(np.float64) * unit).reshape(n_windows, -1)
