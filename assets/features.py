@@ -40,7 +40,7 @@ def build(daily: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         _checkpoint(),
         _state(),
         *(_modelled(table, [STATE]) for table in READ_OFF_STATE),
-        _modelled(PROFILES, [*READ_OFF_STATE, USERS]),
+        _modelled(PROFILES, [*READ_OFF_STATE, USERS, ITEMS]),
     ]
 
 

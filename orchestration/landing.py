@@ -5,66 +5,91 @@ if it is lost or damaged, files wait one more tick, and the run key (a digest of
 launched twice.
 """
 
+import hashlib
 import json
 from collections.abc import Collection, Mapping
 from datetime import date
 
-from data.connectors import SourceFile
+from pydantic import Field
+
 from data.contracts.schema import Frozen
 
 
 class Look(Frozen):
     """What one tick saw of one file."""
 
-    size: int
+    size: int = Field(ge=0, strict=True)
     """Bytes."""
-    changed_ns: int
+    changed_ns: int = Field(strict=True)
     """Time of change, nanoseconds since 1970."""
-    sha256: str | None = None
-    """Digest, once the file was complete."""
+    identity: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """What the file was launched, or found to be known, as; None before that."""
 
 
 def read_cursor(text: str | None) -> dict[str, Look]:
-    """The looks of the last tick; none if the cursor is absent or damaged.
+    """The looks of the last tick, without those that are damaged; none if the cursor is absent or no cursor at all.
 
     Args:
         text: the stored cursor.
 
     Returns:
-        Path -> look.
+        Path below the landing folder -> look.
     """
     try:
         found = json.loads(text or "{}")
-        return {path: Look.model_validate(look) for path, look in found.items()}
-    except (ValueError, AttributeError):
+    except (ValueError, RecursionError):
         return {}
+    looks: dict[str, Look] = {}
+    for path, look in found.items() if isinstance(found, dict) else ():
+        try:
+            looks[path] = Look.model_validate(look)
+        except ValueError:
+            continue
+    return looks
 
 
 def write_cursor(looks: Mapping[str, Look]) -> str:
     """The cursor for the next tick."""
-    return json.dumps({path: look.model_dump() for path, look in sorted(looks.items())})
+    return json.dumps({path: look.model_dump(exclude_none=True) for path, look in sorted(looks.items())})
 
 
-def is_complete(now: Look, before: Look | None) -> bool:
-    """Whether a file has stopped growing: two looks agree and it is not empty."""
-    return before is not None and now.size > 0 and (now.size, now.changed_ns) == (before.size, before.changed_ns)
+def is_same(now: Look, before: Look | None) -> bool:
+    """Whether a file has not moved between two looks: then it is complete."""
+    return before is not None and (now.size, now.changed_ns) == (before.size, before.changed_ns)
 
 
-def run_key(source: str, file: SourceFile) -> str:
-    """What makes a launch unique: the source and the bytes, not the name."""
-    return f"{source}:{file.sha256}"
+def identity_of(path: str, look: Look, sha256: str | None) -> str:
+    """What a file is told by: its bytes, not its name; a delivery without readable bytes by its name and time.
+
+    Args:
+        path: below the landing folder.
+        look: the look that found it complete.
+        sha256: digest of the bytes; None if they cannot be read.
+
+    Returns:
+        64 hexadecimal characters.
+    """
+    if sha256 is not None and look.size > 0:
+        return sha256
+    return hashlib.sha256(f"{path}\n{look.size}\n{look.changed_ns}".encode()).hexdigest()
+
+
+def run_key(source: str, identity: str) -> str:
+    """What makes a launch unique: the source and the identity of the file."""
+    return f"{source}:{identity}"
 
 
 def day_range(days: Collection[date], start: date, end: date) -> tuple[date, date]:
     """The partitions that a run covers: from the first to the last day of the calendar that a file touches.
 
     Args:
-        days: days that stand in the file, in the calendar or not.
+        days: days that the file touches, in the calendar or not.
         start: first day of the calendar.
         end: last day of the calendar.
 
     Returns:
-        First and last day; the calendar's first day if none of the days is in it, so that its rows are judged all the same.
+        First and last day; the calendar's first day twice if none of the days is in it: rows without a day of the
+        calendar are judged in every run.
     """
     inside = [d for d in days if start <= d <= end]
     return (min(inside), max(inside)) if inside else (start, start)

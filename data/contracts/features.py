@@ -136,10 +136,12 @@ SEQUENCE = Table(
     privacy="per_user",
     columns=(
         USER,
-        Column(name="item_ids", type="texts", doc="Items, newest first.", required=True),
+        Column(name="place", type="bigint", doc="1 is the newest.", required=True, minimum=1, maximum=50),
+        Column(name="item_id", type="text", doc="Item.", required=True),
+        Column(name="last_at_utc", type="timestamp", doc="Last event with it."),
         AS_OF,
     ),
-    primary_key=("user_id",),
+    primary_key=("user_id", "place"),
 )
 
 TABLES = (DAILY, CHECKPOINT, STATE, RFM, INTEREST, SESSIONS, PRICE_SENSITIVITY, SEQUENCE)

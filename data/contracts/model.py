@@ -50,14 +50,45 @@ POPULARITY = Table(
         Column(
             name="popularity",
             type="double",
-            doc="Noisy bounded count; may be negative.",
+            doc="Noisy bounded count of users in the latest window; may be negative.",
             sensitivity="public",
             required=True,
+        ),
+        Column(
+            name="popularity_before",
+            type="double",
+            doc="The same of the window before.",
+            sensitivity="public",
+            required=True,
+        ),
+        Column(
+            name="noise_std",
+            type="double",
+            doc="Standard deviation of the noise of both.",
+            sensitivity="public",
+            required=True,
+            minimum=0,
         ),
         *RELEASE,
     ),
     primary_key=("item_id",),
     min_rows=1,
+)
+
+BOUGHT_TOGETHER = Table(
+    key="model.bought_together",
+    doc="Item-to-item weights over the most popular items, from a released Gram matrix; empty for a small population.",
+    privacy="release",
+    columns=(
+        Column(name="item_id", type="text", doc="What was bought.", sensitivity="public", required=True),
+        Column(
+            name="place", type="bigint", doc="Position in the head.", sensitivity="public", required=True, minimum=0
+        ),
+        Column(name="mean_direction", type="double", doc="Its part of the mean.", sensitivity="public", required=True),
+        Column(name="weights", type="vector", doc="Weight on each head item.", sensitivity="public", required=True),
+        *RELEASE,
+    ),
+    primary_key=("item_id",),
 )
 
 RANKER = Table(
@@ -74,4 +105,4 @@ RANKER = Table(
     min_rows=1,
 )
 
-TABLES = (TEXT_EMBEDDINGS, ITEM_TEXTS, POPULARITY, RANKER)
+TABLES = (TEXT_EMBEDDINGS, ITEM_TEXTS, POPULARITY, BOUGHT_TOGETHER, RANKER)

@@ -1,4 +1,4 @@
-"""What leaves: recommendations with reasons, their evaluation, and the report of unusual events."""
+"""What leaves: recommendations with their reason, their evaluation, and the report of unusual events."""
 
 from data.contracts.core import USER_ID
 from data.contracts.features import AS_OF
@@ -11,7 +11,7 @@ TASK = Column(name="task", type="text", doc="Task.", sensitivity="operational", 
 
 RECOMMENDATIONS = Table(
     key="out.recommendations",
-    doc="Twenty items per person and task, best first, each with its reasons; made of own rows, releases, public facts.",
+    doc="Twenty items per person and task, best first, each with its reason; made of own rows, releases, public facts.",
     privacy="per_user",
     columns=(
         USER_ID.model_copy(update={"required": True}),
@@ -20,7 +20,7 @@ RECOMMENDATIONS = Table(
         Column(name="item_id", type="text", doc="Item.", required=True),
         Column(name="title", type="text", doc="Its title.", required=True),
         Column(name="score", type="double", doc="Score; comparable within one person and task.", required=True),
-        Column(name="reasons", type="texts", doc="Reason codes, strongest first.", required=True),
+        Column(name="reason", type="text", doc="Why: what sets the item apart for this person.", required=True),
         AS_OF,
     ),
     primary_key=("user_id", "task", "place"),

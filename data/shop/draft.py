@@ -169,8 +169,8 @@ def _event_lines(name: str, sniffed: Sniffed, found: Guess) -> tuple[list[str], 
     for role in _PLAIN_EVENT:
         if role in roles:
             columns[role] = roles[role] if role == "discount" and len(roles[role]) > 1 else roles[role][0]
-    if "event_type" in roles:
-        column = roles["event_type"][0]
+    column = roles.get("event_type", [""])[0]
+    if any(event_word(word) for word in sniffed.values.get(column, [])):
         words = sorted(set(sniffed.values[column]))[:20]
         known = {word: event_word(word) for word in words if event_word(word)}
         lines.append(f"    event_type: {_flow({'column': column, 'values': known})}")
@@ -181,7 +181,7 @@ def _event_lines(name: str, sniffed: Sniffed, found: Guess) -> tuple[list[str], 
     else:
         is_redeemed = "redem" in name or "redeem" in name
         lines.append(f"    event_type: {'redeem' if is_redeemed else 'purchase # check: what each row means'}")
-    if "rating" in roles and "event_type" not in roles:
+    if "    event_type: rating" in lines:
         columns["value"] = roles["rating"][0]
     elif "value" in roles:
         columns["value"] = roles["value"][0]
@@ -189,9 +189,9 @@ def _event_lines(name: str, sniffed: Sniffed, found: Guess) -> tuple[list[str], 
         columns["value"] = roles["price"][0]
         if "quantity" in columns:
             lines.append("    value_is: unit_price # check: the price of one, or of the whole line (total)")
-    for name in ("quantity", "value"):
-        if isinstance(column := columns.get(name), str):
-            columns[name] = _number(column, sniffed)
+    for role in ("quantity", "value"):
+        if isinstance(mapped := columns.get(role), str):
+            columns[role] = _number(mapped, sniffed)
     if "time" in roles:
         lines.append(f"    time: {_flow({'column': roles['time'][0], 'format': found.time_format})}")
     return lines, columns

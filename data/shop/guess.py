@@ -21,9 +21,11 @@ _EVENT_WORDS = {word: name for name, words in WORDS.items() for word in words}
 _ID = r"_?(id|ids|no|nr|num|number|key|code|hash|sk)?"
 _NAMES: tuple[tuple[str, str], ...] = (
     ("user_id", rf"(user|customer|cust|household|visitor|member|client|shopper|buyer|reviewer|person|account){_ID}"),
-    ("item_id", rf"(parent_asin|asin|sku|stock_?code|upc|ean|isbn|(item|product|prod|article|movie|book|goods|track){_ID})"),
+    ("item_id", r"parent_asin|asin|sku|stock_?code|upc|ean|isbn"),
+    ("item_id", rf"(item|product|prod|article|movie|book|goods|track){_ID}"),
     ("session_id", rf"(user_?)?(session|basket|invoice|order|transaction|visit|receipt|ticket){_ID}"),
-    ("time", r"(.*_)?(timestamp|time|datetime|date|ts|day)|(invoice|order|purchase|event|transaction|review|unix_?review)_?(date|time)|.*_at|t_?dat"),
+    ("time", r"(.*_)?(timestamp|time|datetime|date|ts|day)|.*_at|t_?dat"),
+    ("time", r"(invoice|order|purchase|event|transaction|review|unix_?review)_?(date|time)"),
     ("event_type", r"(event|action|interaction|activity|behaviou?r)(_?(type|name))?|type"),
     ("rating", r"rating|stars|score|overall"),
     ("quantity", r"quantity|qty|units|pieces|count"),

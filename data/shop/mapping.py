@@ -56,10 +56,8 @@ def read_batch(
     with connection.cursor() as cursor, stage(cursor, declared, file, _wanted(declared), limit) as staged:
         cursor.register("people", _people(cursor, declared, staged, key))
         named = _named(declared, staged, shop.timezone)
-        if declared.kind == "events":
-            query = _events_query(cursor, declared, named)
-        else:
-            query = _records_query(declared, named)
+        is_events = declared.kind == "events"
+        query = _events_query(cursor, declared, named) if is_events else _records_query(declared, named)
         origin = f"{literal(source)} AS source, {literal(file.name)} AS file, {literal(file.sha256)} AS file_sha256"
         rows = cursor.sql(f"SELECT * EXCLUDE (line), {origin}, line FROM ({query})").to_arrow_table()
         cursor.unregister("people")

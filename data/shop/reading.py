@@ -8,10 +8,11 @@ import bisect
 import csv
 import difflib
 import re
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -45,6 +46,16 @@ class _Text:
     connection: duckdb.DuckDBPyConnection
     prefix: str
     limit: int | None
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """How lines are cut into columns."""
+
+    delimiter: str
+    quote: str
+    escape: str
+    header: bool
 
 
 def literal(text: str) -> str:
@@ -121,11 +132,15 @@ def _stage_csv(text: _Text, source: Source, wanted: Mapping[str, bool]) -> dict[
     for name in columns:
         if names.count(name) > 1:
             raise SourceError(text.shown, f"has the column '{name}' more than once", "rename one of them in the file")
-    selected = {name: f"c{names.index(name)}" for name in columns}
-    _read_lines(text, len(names), delimiter, options.quote, options.header, list(selected.values()))
-    staged = {name: f"s{number}" for number, name in enumerate(selected)}
-    picks = "".join(f", {selected[name]} AS {column}" for name, column in staged.items())
-    text.connection.execute(f"CREATE TEMP TABLE {text.prefix} AS SELECT line, fault{picks} FROM {text.prefix}_lines")
+    staged = {name: f"s{number}" for number, name in enumerate(columns)}
+    picks = [f"c{names.index(name)} AS {column}" for name, column in staged.items()]
+    _read_lines(
+        text,
+        text.prefix,
+        len(names),
+        picks,
+        _Cut(delimiter, options.quote, options.escape or options.quote, options.header),
+    )
     _refuse_if_nothing_readable(text, "CSV")
     return {name: staged.get(name, "NULL") for name in wanted}
 
@@ -134,7 +149,7 @@ def _stage_jsonl(text: _Text, source: Source, wanted: Mapping[str, bool]) -> dic
     with text.path.open("rb") as stream:
         if stream.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
             raise SourceError(text.shown, "is one JSON array", "write one object a line (`jq -c '.[]'`)")
-    _read_lines(text, 1, _UNIT_SEPARATOR, "", False, ["c0"])
+    _read_lines(text, f"{text.prefix}_lines", 1, ["c0"], _Cut(_UNIT_SEPARATOR, "", "", False))
     paths = {name: _json_path(name) for name in wanted}
     listed = "[" + ", ".join(literal(path) for path in paths.values()) + "]"
     picks = "".join(f", j[{number + 1}] AS s{number}" for number in range(len(paths)))
@@ -174,20 +189,46 @@ def _stage_parquet(text: _Text, wanted: Mapping[str, bool]) -> dict[str, str]:
     return {name: staged.get(name, "NULL") for name in wanted}
 
 
-def _read_lines(text: _Text, width: int, delimiter: str, quote: str, header: bool, picks: Sequence[str]) -> None:
-    """Fill `<prefix>_lines` with (line, fault, picks): readable records, and the numbers of unreadable ones."""
+def _read_lines(text: _Text, table: str, width: int, picks: Sequence[str], cut: _Cut) -> None:
+    """Make `table` (line, fault, picks) of a text of `width` columns."""
+    try:
+        try:
+            _scan(text, table, width, picks, cut)
+        except duckdb.InvalidInputException:
+            # DuckDB's strict reader stops at a file that ends some lines in CR LF and others in LF.
+            for leftover in (table, f"{text.prefix}_rejects", f"{text.prefix}_scans"):
+                text.connection.execute(f"DROP TABLE IF EXISTS {leftover}")
+            with _unified_line_ends(text.path) as unified:
+                _scan(replace(text, path=unified), table, width, picks, cut)
+    except duckdb.Error as error:
+        what = f"cannot be read as lines ({type(error).__name__})"
+        raise SourceError(text.shown, what, "correct format, csv.delimiter or csv.quote") from None
+
+
+@contextmanager
+def _unified_line_ends(path: Path) -> Iterator[Path]:
+    with tempfile.NamedTemporaryFile(prefix="portrait-", suffix=".txt") as target, path.open("rb") as stream:
+        target.writelines(line[:-2] + b"\n" if line.endswith(b"\r\n") else line for line in stream)
+        target.flush()
+        yield Path(target.name)
+
+
+def _scan(text: _Text, table: str, width: int, picks: Sequence[str], cut: _Cut) -> None:
     names = ", ".join(f"'c{number}': 'VARCHAR'" for number in range(width))
     picked = "".join(f", {pick}" for pick in picks)
-    limit = f" LIMIT {text.limit}" if text.limit is not None else ""
+    limit = f"LIMIT {text.limit}" if text.limit is not None else ""
     text.connection.execute(
-        f"""CREATE TEMP TABLE {text.prefix}_lines AS
+        f"""CREATE TEMP TABLE {table} AS
         SELECT row_number() OVER () AS line, CAST(NULL AS VARCHAR) AS fault{picked}
-        FROM read_csv({literal(str(text.path))}, columns = {{{names}}}, auto_detect = false, header = {header},
-            delim = {literal(delimiter)}, quote = {literal(quote)}, escape = {literal(quote)}, compression = 'none',
-            store_rejects = true, rejects_table = '{text.prefix}_rejects', rejects_scan = '{text.prefix}_scans'){limit}"""
+        FROM read_csv({literal(str(text.path))}, columns = {{{names}}}, auto_detect = false, compression = 'none',
+            header = {cut.header}, delim = {literal(cut.delimiter)},
+            quote = {literal(cut.quote)}, escape = {literal(cut.escape)},
+            store_rejects = true, rejects_table = '{text.prefix}_rejects', rejects_scan = '{text.prefix}_scans') {limit}
+        """
     )
+    at = "coalesce(byte_position, line_byte_position)"
     rejects = text.connection.execute(
-        f"SELECT line - {int(header)}, coalesce(byte_position, line_byte_position), error_type FROM {text.prefix}_rejects ORDER BY ALL"
+        f"SELECT line - {int(cut.header)}, {at}, error_type FROM {text.prefix}_rejects ORDER BY ALL"
     ).fetchall()
     if any(kind == "INVALID ENCODING" for _, _, kind in rejects):
         first = min(line for line, _, kind in rejects if kind == "INVALID ENCODING")
@@ -195,22 +236,21 @@ def _read_lines(text: _Text, width: int, delimiter: str, quote: str, header: boo
     if rejects:
         # A file of one column has no blank lines: there they are rows.
         blanks = _blank_lines(text.path) if width > 1 else []
-        _renumber(text, sorted({line - bisect.bisect_left(blanks, at) for line, at, _ in rejects}))
+        _renumber(text.connection, table, sorted({line - bisect.bisect_left(blanks, at) for line, at, _ in rejects}))
 
 
-def _renumber(text: _Text, rejected: Sequence[int]) -> None:
+def _renumber(connection: duckdb.DuckDBPyConnection, table: str, rejected: Sequence[int]) -> None:
     """Give readable lines the numbers that the rejected ones leave free, and add the rejected ones."""
     # The j-th rejected line r_j stands before every readable line from the (r_j - j + 1)-th on.
     shift = {line - number + 1: number for number, line in enumerate(rejected, start=1)}
-    connection, prefix = text.connection, text.prefix
     connection.register("shifts", pa.table({"first": list(shift), "shift": list(shift.values())}))
     connection.register("lost", pa.table({"line": pa.array(rejected, pa.int64())}))
     connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE {prefix}_lines AS
+        f"""CREATE OR REPLACE TEMP TABLE {table} AS
         SELECT l.* REPLACE (l.line + coalesce(s.shift, 0) AS line)
-        FROM {prefix}_lines AS l ASOF LEFT JOIN shifts AS s ON l.line >= s.first"""
+        FROM {table} AS l ASOF LEFT JOIN shifts AS s ON l.line >= s.first"""
     )
-    connection.execute(f"INSERT INTO {prefix}_lines (line, fault) SELECT line, {literal(UNREADABLE)} FROM lost")
+    connection.execute(f"INSERT INTO {table} (line, fault) SELECT line, {literal(UNREADABLE)} FROM lost")
     connection.unregister("shifts")
     connection.unregister("lost")
 
@@ -230,8 +270,8 @@ def _first_record(text: _Text, delimiter: str, quote: str) -> list[str]:
     try:
         # Faulty bytes further down are told with their line later on.
         with text.path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-            quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
-            first = next(csv.reader(stream, delimiter=delimiter, quotechar=quote or None, quoting=quoting))
+            # Without a quote character, one that no file holds.
+            first = next(csv.reader(stream, delimiter=delimiter, quotechar=quote or _UNIT_SEPARATOR))
     except StopIteration:
         raise SourceError(text.shown, "holds no text", "deliver it again or remove it") from None
     except csv.Error as error:

@@ -16,7 +16,8 @@ from data.shop.errors import SourceError
 from data.shop.reading import literal
 from data.shop.source import Format, format_of
 
-SAMPLE_ROWS = 500
+SAMPLE_ROWS = 5000
+"""Enough to meet an event type that one row in a thousand has."""
 SAMPLE_BYTES = 1 << 20
 _DELIMITERS = (",", ";", "\t", "|")
 

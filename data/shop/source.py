@@ -186,7 +186,9 @@ class CsvOptions(Frozen):
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """One character; null takes a tab for .tsv and a comma otherwise."""
     quote: Annotated[str, Field(max_length=1)] = '"'
-    """Character round values that hold the delimiter; doubled inside; empty when there is none."""
+    """Character round values that hold the delimiter; empty when there is none."""
+    escape: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """What stands before a quote inside a quoted value; null: the quote itself, doubled."""
     header: bool = True
     """False: the first line is data, and `names` says what the columns are."""
     names: Texts = ()

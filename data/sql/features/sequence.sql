@@ -2,14 +2,14 @@
 with placed as (
     select
         s.user_id,
-        s.key,
+        s.key as item_id,
+        s.last_at_utc,
         s.as_of_utc,
         row_number() over (partition by s.user_id order by s.last_at_utc desc, s.last_day desc, s.key) as place
     from features.state as s
     where s.facet = 'item'
 )
-select p.user_id, list(p.key order by p.place) as item_ids, max(p.as_of_utc) as as_of_utc
+select p.user_id, p.place, p.item_id, p.last_at_utc, p.as_of_utc
 from placed as p
 where p.place <= 50
-group by p.user_id
-order by p.user_id
+order by p.user_id, p.place

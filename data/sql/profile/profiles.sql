@@ -1,16 +1,32 @@
 -- One row per person who agreed to a profile; who was not asked has agreed by the shop's declaration.
-with strongest as (
+-- Lists are ordered texts: their place stands first, so that sorting keeps it on every engine.
+with said as (
     select
         i.user_id,
-        list(concat(i.key, ' ', cast(cast(i.share * 100e0 as decimal(5, 1)) as varchar), '%') order by i.place)
-            filter (where i.facet = 'category_3') as categories_3,
-        list(concat(i.key, ' ', cast(cast(i.share * 100e0 as decimal(5, 1)) as varchar), '%') order by i.place)
-            filter (where i.facet = 'category_1') as categories_1,
-        list(concat(i.key, ' ', cast(cast(i.share * 100e0 as decimal(5, 1)) as varchar), '%') order by i.place)
-            filter (where i.facet = 'brand') as brands
+        i.facet,
+        concat(
+            lpad(cast(i.place as varchar), 2, '0'), ' ', i.key, ' ', cast(cast(i.share * 100e0 as decimal(5, 1)) as varchar), '%'
+        ) as text
     from features.interest as i
     where i.place <= 10
-    group by i.user_id
+),
+strongest as (
+    select
+        d.user_id,
+        list_sort(array_agg(d.text) filter (where d.facet = 'category_3')) as categories_3,
+        list_sort(array_agg(d.text) filter (where d.facet = 'category_1')) as categories_1,
+        list_sort(array_agg(d.text) filter (where d.facet = 'brand')) as brands
+    from said as d
+    group by d.user_id
+),
+latest as (
+    select
+        q.user_id,
+        list_sort(array_agg(concat(lpad(cast(q.place as varchar), 2, '0'), ' ', t.title))) as last_items
+    from features.sequence as q
+    join core.items as t on q.item_id = t.item_id
+    where q.place <= 10
+    group by q.user_id
 )
 select
     r.user_id,
@@ -30,11 +46,11 @@ select
     p.favourite_band,
     coalesce(t.categories_3, t.categories_1) as categories,
     t.brands,
-    q.item_ids
+    l.last_items
 from features.recency_frequency_monetary as r
 join features.sessions as s on r.user_id = s.user_id
 join features.price_sensitivity as p on r.user_id = p.user_id
-left join features.sequence as q on r.user_id = q.user_id
+left join latest as l on r.user_id = l.user_id
 left join strongest as t on r.user_id = t.user_id
 left join core.users as u on r.user_id = u.user_id
 where coalesce(u.consent, true)

@@ -1,0 +1,145 @@
+"""Lake tables as the arrays that `ml.ranking` reads. Imports of `ml` are inside functions: they cost seconds."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from data.contracts.core import ITEMS
+from data.contracts.model import BOUGHT_TOGETHER, ITEM_TEXTS, POPULARITY, RANKER, TEXT_EMBEDDINGS
+from data.engine import Session
+from data.history import History, Phase
+from data.macros import render
+from data.workspace import Workspace
+
+if TYPE_CHECKING:
+    from ml.ranking.inputs import Catalogue, HeadWeights, Released, UserItemState
+    from ml.ranking.ranker import RankerWeights
+
+_CODES = """
+with keyed as (
+    select
+        item_id,
+        {% for n in (1, 2, 3) %}
+        case
+            when nullif(split_part(category_path, ' > ', {{ n }}), '') is not null
+                then array_to_string(list_slice(string_split(category_path, ' > '), 1, {{ n }}), ' > ')
+        end as category_{{ n }},
+        {% endfor %}
+        nullif(brand, '') as brand
+    from core.items
+)
+select
+    {% for facet in ('category_1', 'category_2', 'category_3', 'brand') %}
+    case when {{ facet }} is null then -1 else dense_rank() over (order by {{ facet }} nulls last) - 1 end as {{ facet }},
+    {% endfor %}
+    item_id
+from keyed
+order by item_id
+"""
+
+
+def user_item_state(history: History, phase: Phase) -> "UserItemState":
+    """Every user's own items as of a phase's instant."""
+    return as_state(history.state(phase))
+
+
+def as_state(found: dict[str, npt.NDArray[np.float64]]) -> "UserItemState":
+    """Arrays of `History.state` in the types that the ranker wants."""
+    from ml.ranking.inputs import UserItemState
+
+    typed: dict[str, Any] = {
+        name: column.astype(np.int32 if name.endswith("_index") else np.float32) for name, column in found.items()
+    }
+    return UserItemState(**typed)
+
+
+def catalogue(workspace: Workspace, session: Session) -> "Catalogue":
+    """The whole public catalogue in the order of item_id."""
+    from ml.ranking.inputs import CATEGORY_FACETS, Catalogue
+
+    for table in (ITEMS, ITEM_TEXTS, TEXT_EMBEDDINGS):
+        session.attach(table, workspace.lake)
+    codes = session.query(render(_CODES))
+    session.materialise(
+        "vectors", f"select *, row_number() over (order by text_hash) - 1 as r from {TEXT_EMBEDDINGS.key}"
+    )
+    vectors = session.query("select vector from vectors order by r").column("vector").combine_chunks()
+    rows = session.query(
+        f"select coalesce(v.r, -1) as r from {ITEMS.key} i left join {ITEM_TEXTS.key} t on t.item_id = i.item_id "
+        "left join vectors v on v.text_hash = t.text_hash order by i.item_id"
+    )
+    size = len(vectors[0]) if len(vectors) else 1
+    return Catalogue(
+        codes=np.stack([codes.column(f).to_numpy().astype(np.int32) for f in CATEGORY_FACETS]),
+        text_embeddings=vectors.values.to_numpy().reshape(-1, size) if len(vectors) else np.zeros((1, 1), np.float32),
+        text_index=rows.column("r").to_numpy().astype(np.int32),
+    )
+
+
+def released(workspace: Workspace, session: Session, *, is_before: bool = False) -> "Released":
+    """The released numbers for every item of the catalogue; an item newer than the release counts 0.
+
+    Args:
+        workspace: the shop.
+        session: a session.
+        is_before: take the window before the latest one, which features for fitting are made with.
+    """
+    from ml.ranking.inputs import Released
+
+    for table in (ITEMS, POPULARITY):
+        session.attach(table, workspace.lake)
+    column = "popularity_before" if is_before else "popularity"
+    found = session.query(
+        f"select coalesce(p.{column}, 0e0) as p, coalesce(p.noise_std, 0e0) as s from {ITEMS.key} i "
+        f"left join {POPULARITY.key} p on p.item_id = i.item_id order by i.item_id"
+    )
+    return Released(
+        popularity=found.column("p").to_numpy(),
+        noise_std=float(found.column("s").to_numpy().max()),
+        together=head(workspace, session),
+    )
+
+
+def head(workspace: Workspace, session: Session) -> "HeadWeights | None":
+    """Item-to-item weights as released, without items that the catalogue has lost; None where there are none."""
+    from ml.ranking.inputs import HeadWeights
+
+    for table in (ITEMS, BOUGHT_TOGETHER):
+        session.attach(table, workspace.lake)
+    found = session.query(
+        f"select n.i, b.mean_direction, b.weights from {BOUGHT_TOGETHER.key} b "
+        f"left join (select item_id, row_number() over (order by item_id) - 1 as i from {ITEMS.key}) n "
+        "on n.item_id = b.item_id order by b.place"
+    )
+    if found.num_rows == 0:
+        return None
+    items = found.column("i").to_pandas().fillna(-1).to_numpy().astype(np.int32)
+    kept = items >= 0
+    weights = np.array(found.column("weights").to_pylist(), dtype=np.float64)
+    return HeadWeights(
+        items=items[kept],
+        mean_direction=found.column("mean_direction").to_numpy()[kept],
+        weights=weights[np.ix_(kept, kept)],
+    )
+
+
+def weights(workspace: Workspace, session: Session) -> "RankerWeights":
+    """The released weights of the ranker."""
+    from ml.ranking.features import FEATURES
+    from ml.ranking.ranker import TASKS, RankerWeights
+
+    session.attach(RANKER, workspace.lake)
+    found = session.query(f"select task, feature, weight from {RANKER.key}").to_pylist()
+    by_name = {(row["task"], row["feature"]): row["weight"] for row in found}
+    return RankerWeights.from_array(np.array([[by_name[task, f] for f in FEATURES] for task in TASKS]))
+
+
+def weights_table(array: npt.NDArray[np.float64]) -> pa.Table:
+    """(2, n_features) weights as rows of task, feature, weight."""
+    from ml.ranking.features import FEATURES
+    from ml.ranking.ranker import TASKS
+
+    cells = [(task, feature, float(array[t, f])) for t, task in enumerate(TASKS) for f, feature in enumerate(FEATURES)]
+    return pa.table(dict(zip(("task", "feature", "weight"), map(list, zip(*cells, strict=True)), strict=True)))

@@ -1,0 +1,145 @@
+"""How good the served release is on the days after its window, beside its twin without noise and two baselines."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from assets import arrays
+from assets.release import plan_of
+from data.build import Made
+from data.contracts.out import TASKS
+from data.engine import Session
+from data.history import History, Periods
+from data.workspace import Workspace
+
+if TYPE_CHECKING:
+    from ml.evaluation import Int32
+    from ml.ranking.inputs import Catalogue, Released
+    from ml.ranking.ranker import RankerWeights
+
+K = 20
+
+
+def evaluate(workspace: Workspace, session: Session, spans: Periods, tell: Callable[[str], None]) -> Made:
+    """Score every model on both tasks.
+
+    Args:
+        workspace: the shop.
+        session: a session.
+        spans: the periods.
+        tell: receives lines of progress.
+
+    Returns:
+        Rows of `out.evaluation`, and the figures as notes, which become time series.
+    """
+    history = History(workspace, session, spans)
+    relevant = history.numbered(history.labels("test"))
+    state = arrays.user_item_state(history, "test")
+    catalogue = arrays.catalogue(workspace, session)
+    models = {"portrait": (arrays.released(workspace, session), arrays.weights(workspace, session))}
+    if workspace.shop.public_benchmark:
+        tell("out.evaluation: fitting the twin without noise, allowed on public benchmarks alone; it is not published")
+        models["without_noise"] = _twin(workspace, history, catalogue)
+    owned = state.user_index.astype(np.int64) * catalogue.n_items + state.item_index
+    is_new = ~np.isin(relevant[0].astype(np.int64) * catalogue.n_items + relevant[1], owned)
+    rows: list[dict[str, Any]] = []
+    for task in TASKS:
+        wanted = relevant if task == "next_purchases" else (relevant[0][is_new], relevant[1][is_new])
+        lists = _baselines(history, state, catalogue.n_items, task)
+        for name, (released, weights) in models.items():
+            lists[name] = _lists(state, catalogue, released, weights, task, len(history.user_ids))
+        for name, recommended in lists.items():
+            rows += _scored(task, name, recommended, wanted, catalogue.n_items)
+        tell(f"out.evaluation: {task} scored for {len(lists)} models")
+    notes = {f"{r['task']}_{r['model']}_{r['metric']}": f"{r['score']:.6f}" for r in rows if r["metric"] == "ndcg"}
+    return Made(data=pa.Table.from_pylist(rows), notes=notes)
+
+
+def _lists(
+    state: Any, catalogue: "Catalogue", released: "Released", weights: "RankerWeights", task: Any, n_users: int
+) -> "Int32":
+    from ml.ranking.features import index_items
+    from ml.ranking.inputs import CandidateConfig
+    from ml.ranking.ranker import recommend
+
+    config = CandidateConfig()
+    item_side = index_items(catalogue, released, config)
+    return recommend(state, item_side, weights, task=task, n_users=n_users, k=K, config=config).item_index
+
+
+def _baselines(history: History, state: Any, n_items: int, task: str) -> dict[str, "Int32"]:
+    """Exact popularity over the release's windows, and what each user bought most often."""
+    from ml.evaluation import personal_frequency_baseline, popularity_baseline
+
+    n_users = len(history.user_ids)
+    counts = np.zeros(n_items)
+    for pairs in history.popular():
+        counts += np.bincount(history.numbered(pairs)[1], minlength=n_items)
+    own = (state.user_index, state.item_index)
+    found = {"popularity": popularity_baseline(counts, own if task == "discovery" else None, n_users, K)}
+    if task == "next_purchases":
+        found["personal_frequency"] = personal_frequency_baseline(*own, state.n_days.astype(float), n_users, K)
+    return found
+
+
+def _scored(task: str, model: str, lists: "Int32", wanted: Any, n_items: int) -> list[dict[str, Any]]:
+    from ml.evaluation import per_user_metrics, summarise
+
+    found = summarise(per_user_metrics(lists, *wanted), lists, n_items)
+    return [
+        {"task": task, "model": model, "metric": m, "score": getattr(found, m), "n_users": found.n_users}
+        for m in ("ndcg", "recall", "mrr", "coverage")
+    ]
+
+
+def _twin(
+    workspace: Workspace, history: History, catalogue: "Catalogue"
+) -> "tuple[Released, RankerWeights]":
+    """The same line without noise: a figure for the report of a public benchmark, kept nowhere."""
+    from ml.privacy.plan import PlanConstants
+    from ml.privacy.training import TrainingConfig, train_listwise
+    from ml.ranking import ease
+    from ml.ranking.features import index_items
+    from ml.ranking.inputs import CandidateConfig, Released
+    from ml.ranking.ranker import PRIOR, RankerWeights, training_bags
+
+    plan, constants, config = plan_of(workspace), PlanConstants(), CandidateConfig()
+    before, latest = (
+        np.bincount(history.numbered(pairs)[1], minlength=catalogue.n_items).astype(float)
+        for pairs in history.popular()
+    )
+    state = arrays.user_item_state(history, "fit")
+    together = None
+    if "gram" in plan.events():
+        head = ease.HeadConfig()
+        items = np.argsort(-before, kind="stable")[: head.n_head].astype(np.int32)
+        mean = ease.mean_direction(before[items])
+        gram = ease.release_gram(
+            state.user_index,
+            state.item_index,
+            items=items,
+            mean=mean,
+            n_users=len(history.user_ids),
+            n_items=catalogue.n_items,
+            residual_clip=head.residual_clip,
+            planned=plan.events()["gram"],
+            non_private=True,
+        )
+        together = ease.head_weights(gram, items, mean, head)
+    bags = training_bags(
+        state,
+        index_items(catalogue, Released(before, 0.0, together), config),
+        *history.numbered(history.labels("fit")),
+        n_users=len(history.user_ids),
+        config=config,
+    )
+    training = TrainingConfig(
+        steps=constants.steps,
+        learning_rate=constants.learning_rate,
+        max_grad_norm=constants.max_grad_norm,
+        declared_users=plan.declared_users,
+    )
+    trained = train_listwise(bags, PRIOR.to_array(), training, noise_multiplier=0.0, non_private=True)
+    return Released(latest, 0.0, together), RankerWeights.from_array(trained.weights)

@@ -1,0 +1,127 @@
+"""How an asset releases: reserve in the ledger, run the mechanism, commit what ran and what came out, then publish.
+
+A slot that the ledger refuses stops only that release: the last published one stays in use, and a check says so.
+"""
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from data.contracts.schema import Table
+from data.lake import Lake, digest
+from data.ledger import Ledger, Row
+from data.pseudonym import load_key
+from data.shop.errors import ShopError
+from data.workspace import Workspace
+
+if TYPE_CHECKING:
+    from ml.privacy.accounting import PrivacyPlan
+
+RELEASE_TABLES = ("model.popularity", "model.bought_together", "model.ranker")
+
+Mechanism = Callable[[Any], tuple[pa.Table, Any]]
+"""Takes the planned event; returns the released rows and the event read back from what ran."""
+
+
+def plan_of(workspace: Workspace) -> "PrivacyPlan":
+    """The plan of a shop, from its declared population and policy alone.
+
+    Raises:
+        ShopError: if the shop declares no population.
+    """
+    from ml.privacy.plan import default_plan
+
+    shop = workspace.shop
+    if shop.declared_users is None:
+        raise ShopError(
+            f"{shop.location}: declared_users is missing; declare the publicly known size of the user base, "
+            "rounded as you like: the privacy plan is drawn up for it before data is read."
+        )
+    return default_plan(shop.privacy.epsilon, shop.delta(shop.declared_users), shop.declared_users)
+
+
+def open_ledger(workspace: Workspace) -> Ledger:
+    """The shop's ledger, founded on the plan if there is none; every published release is held against it."""
+    from ml.privacy.accounting import ledger_composer
+
+    plan = plan_of(workspace)
+    return Ledger.open(
+        workspace.ledger_path,
+        load_key(workspace.settings.keys / "ledger.key", {}),
+        plan.document(),
+        ledger_composer(plan.delta),
+        artefacts=artefacts(workspace.lake),
+    )
+
+
+def artefacts(lake: Lake) -> list[tuple[str, int, str]]:
+    """(table, sequence, head) of every published release, read from its commit."""
+    found = [(key, lake.published(key)) for key in RELEASE_TABLES]
+    return [
+        (key, int(one.notes["ledger_sequence"]), one.notes["ledger_head"])
+        for key, one in found
+        if one is not None and "ledger_head" in one.notes
+    ]
+
+
+def release(
+    workspace: Workspace, contract: Table, slot: str, *, run_id: str, code_version: str, inputs: str, mechanism: Mechanism
+) -> tuple[pa.Table, dict[str, str]]:
+    """Run one planned release, or fetch it if the same was committed before.
+
+    Args:
+        workspace: the shop.
+        contract: of the table that is published from it.
+        slot: slot of the plan.
+        run_id: the run that asks.
+        code_version: of the releasing code.
+        inputs: digest, by content, of exactly what the mechanism reads.
+        mechanism: what runs.
+
+    Returns:
+        The released rows with their digest in column `release`, and notes for the commit.
+
+    Raises:
+        BudgetRefused: if the slot is spent on other inputs or not in the plan.
+    """
+    from ml.privacy.events import parse_event
+
+    ledger = open_ledger(workspace)
+    grant = ledger.reserve(
+        slot=slot,
+        asset=contract.key,
+        run_id=run_id,
+        input_version=inputs,
+        code_version=code_version,
+        is_published=workspace.lake.published(contract.key) is not None,
+    )
+    if not isinstance(grant, Row):
+        rows, event = mechanism(parse_event(grant.event))
+        grant = ledger.commit(grant, event.model_dump(mode="json"), _to_bytes(rows))
+    content = ledger.released(grant)
+    spent = ledger.spent()
+    notes = {
+        "ledger_sequence": str(grant.sequence),
+        "ledger_head": grant.head,
+        "epsilon_spent": f"{spent.epsilon:.6f}",
+        "epsilon_spent_zcdp": f"{spent.epsilon_zcdp:.6f}",
+        "epsilon_declared": f"{spent.epsilon_declared:g}",
+        "delta": f"{spent.delta:g}",
+    }
+    rows = _from_bytes(content)
+    named = pa.array([digest(content.hex())[:12]] * rows.num_rows, pa.string())
+    return rows.append_column("release", named), notes
+
+
+def _to_bytes(rows: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    return sink.getvalue()
+
+
+def _from_bytes(content: bytes) -> pa.Table:
+    with pa.ipc.open_stream(io.BytesIO(content)) as reader:
+        return reader.read_all()

@@ -1,0 +1,313 @@
+"""Candidates and features of every user: own rows, public item data and released numbers, nothing else.
+
+All scales are public constants. Nothing here is fitted, and no number of one user reaches another: the class is
+`per_user`. Sums over a user's own category, brand and line are taken from the user's item state, since codes are public.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from scipy import sparse
+
+from ml.ranking.inputs import (
+    Bool,
+    CandidateConfig,
+    Catalogue,
+    Float32,
+    Float64,
+    HeadWeights,
+    Int32,
+    Released,
+    UserItemState,
+    codes_of,
+)
+from ml.ranking.popularity import posterior_counts
+
+FEATURES: Final = (
+    "own",
+    "decayed_104d",
+    "decayed_28d",
+    "n_days",
+    "recency",
+    "due",
+    "gap",
+    "category_1",
+    "category_2",
+    "category_3",
+    "brand",
+    "line",
+    "n_category_3",
+    "n_line",
+    "text",
+    "together",
+    "popularity",
+    "popularity_category_3",
+    "popularity_line",
+)
+"""Names of the features, in the order of the last axis. A `line` is a brand within a third-level category. The first
+seven are 0 off the user's own items."""
+
+N_OWN_FEATURES: Final = 7
+"""How many of them describe the user's own purchases of the very item."""
+
+_LOG_SCALE: Final = 3.0
+"""All logarithms are divided by it: log1p of what a household buys in a year then lies between 0 and about 2."""
+
+_TOGETHER_SCALE: Final = 10.0
+"""Brings head weights (of users of unit norm) to the size of the other features."""
+
+
+@dataclass(frozen=True, eq=False)
+class ItemIndex:
+    """Item-side arrays, the same for every user: made once from the catalogue and the released numbers."""
+
+    facets: tuple[Int32, ...]
+    """Codes of category_1, category_2, category_3, brand and line, each (n_items,), -1 for none."""
+    sizes: tuple[int, ...]
+    """How many keys each of them has."""
+    popularity: Float32
+    """(n_items, 3) the last three features."""
+    head: Int32
+    """(n_head,) the most popular items, descending."""
+    in_head: Bool
+    """(n_items,) whether an item is among them."""
+    type_items: Int32
+    """(n_keys of category_3, n_per_type) the most popular items of each, descending, padded with -1."""
+    text_embeddings: Float32
+    """(n_texts, size) unit vectors."""
+    text_index: Int32
+    """(n_items,) row of the text, or -1."""
+    together: HeadWeights | None
+    """Item-to-item weights, if released."""
+    order: Int32
+    """(n_items,) all items by released popularity, descending; ties by position."""
+    order_score: Float32
+    """(n_items,) their released popularity."""
+
+    @property
+    def n_items(self) -> int:
+        """Size of the item universe."""
+        return len(self.text_index)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Candidates of some users. Padded to one width; a padded cell has item -1 and features 0."""
+
+    item_index: Int32
+    """(n_users, width) catalogue positions, or -1."""
+    own: Bool
+    """(n_users, width) whether the user has the item in the state."""
+    features: Float32
+    """(n_users, width, len(FEATURES))."""
+
+
+def index_items(catalogue: Catalogue, released: Released, config: CandidateConfig) -> ItemIndex:
+    """Prepare the item side: facet codes, popularity features, and the lists that candidates are drawn from.
+
+    Released counts become posterior means first, see `ml.ranking.popularity`; those of a category or a line are summed.
+
+    Args:
+        catalogue: the whole public catalogue.
+        released: numbers learnt across users.
+        config: how many candidates.
+
+    Returns:
+        The index.
+
+    Raises:
+        ValueError: if the released popularity has another length than the catalogue.
+    """
+    if released.popularity.shape != (catalogue.n_items,):
+        raise ValueError(
+            f"released popularity has shape {released.popularity.shape}, the catalogue {catalogue.n_items} items; "
+            "release it for the catalogue that is served"
+        )
+    line = codes_of(catalogue.codes[2], catalogue.codes[3])
+    facets = (*catalogue.codes, line)
+    counts, logs = posterior_counts(released.popularity, released.noise_std)
+    levels = [logs, _log_sums(counts, catalogue.codes[2]), _log_sums(counts, line)]
+    popularity = (np.stack(levels, axis=1) / _LOG_SCALE).astype(np.float32)
+    order = np.argsort(-released.popularity, kind="stable").astype(np.int32)
+    in_head = np.zeros(catalogue.n_items, dtype=np.bool_)
+    in_head[order[: config.n_head]] = True
+    return ItemIndex(
+        facets=facets,
+        sizes=tuple(int(codes.max(initial=-1)) + 1 for codes in facets),
+        popularity=popularity,
+        head=order[: config.n_head],
+        in_head=in_head,
+        type_items=_top_by_key(catalogue.codes[2], order, config.n_per_type),
+        text_embeddings=catalogue.text_embeddings,
+        text_index=catalogue.text_index,
+        together=released.together,
+        order=order,
+        order_score=released.popularity[order].astype(np.float32),
+    )
+
+
+def _log_sums(counts: Float64, codes: Int32) -> Float64:
+    """(n_items,) log of the sum of counts over the items that share a key; 0 for an item without one."""
+    known = codes >= 0
+    sums = np.bincount(codes[known], weights=counts[known], minlength=int(codes.max(initial=-1)) + 2)
+    return np.where(known, np.log1p(sums)[codes], 0.0)
+
+
+def _top_by_key(codes: Int32, order: Int32, n: int) -> Int32:
+    """(n_keys, n) first n items of each key in the given order, padded with -1."""
+    table = np.full((int(codes.max(initial=-1)) + 1, n), -1, dtype=np.int32)
+    ordered = order[codes[order] >= 0]
+    ordered = ordered[np.argsort(codes[ordered], kind="stable")]
+    key = codes[ordered]
+    rank = np.arange(len(key)) - np.searchsorted(key, key)
+    keep = rank < n
+    table[key[keep], rank[keep]] = ordered[keep]
+    return table
+
+
+def user_candidates(
+    state: UserItemState, index: ItemIndex, start: int, stop: int, config: CandidateConfig
+) -> Candidates:
+    """Candidates and features of the users start .. stop - 1.
+
+    A user's candidates are the own items, the head of released popularity, and the most popular items of the user's
+    favourite categories, which fill the tail. Memory is proportional to
+    (stop - start) x (width x n_features + n_texts + n_lines): take chunks.
+
+    Args:
+        state: rows of all users; only those of the range are read.
+        index: the item side.
+        start: first user.
+        stop: user after the last.
+        config: the same as for `index_items`.
+
+    Returns:
+        The candidates, at most `config.width` wide.
+    """
+    low, high = state.bounds(start, stop)
+    user = (state.user_index[low:high] - start).astype(np.int64)
+    item = state.item_index[low:high]
+    slow = np.maximum(state.decayed_104d[low:high], 0.0)
+    n_users = stop - start
+    tastes = [_facet_sums(user, codes[item], slow, n_users, size) for codes, size in _pairs(index)]
+    ones = np.ones(len(user), dtype=np.float32)
+    breadth = [_facet_sums(user, index.facets[f][item], ones, n_users, index.sizes[f]) for f in (2, 4)]
+    rows = _own_rows(user, slow, n_users, config.n_own)
+    own_items = np.where(rows >= 0, item[np.maximum(rows, 0)] if len(item) else -1, -1).astype(np.int32)
+    others = _other_candidates(user, item, index, tastes[2], n_users, config)
+    chosen = np.concatenate([own_items, others], axis=1)
+    is_own = np.zeros(chosen.shape, dtype=np.bool_)
+    is_own[:, : rows.shape[1]] = rows >= 0
+    features = np.zeros((*chosen.shape, len(FEATURES)), dtype=np.float32)
+    features[:, : rows.shape[1], :N_OWN_FEATURES] = _own_features(state, low, rows)
+    safe = np.maximum(chosen, 0)
+    everyone = np.arange(n_users)[:, None]
+    shared = [_looked_up(sums, codes, safe, everyone) for sums, (codes, _) in zip(tastes, _pairs(index), strict=True)]
+    shared += [_looked_up(breadth[0], index.facets[2], safe, everyone)]
+    shared += [_looked_up(breadth[1], index.facets[4], safe, everyone)]
+    features[:, :, 7:14] = np.stack(shared, axis=-1)
+    features[:, :, 14] = _text_similarity(user, item, slow, index, n_users)[everyone, index.text_index[safe]]
+    features[:, :, 15] = _together(user, item, index, n_users, safe)
+    features[:, :, 16:] = index.popularity[safe]
+    features[chosen < 0] = 0.0
+    return Candidates(chosen, is_own, features)
+
+
+def _pairs(index: ItemIndex) -> list[tuple[Int32, int]]:
+    """Codes and number of keys of each facet."""
+    return list(zip(index.facets, index.sizes, strict=True))
+
+
+def _facet_sums(user: Int32, key: Int32, weight: Float32, n_users: int, size: int) -> Float32:
+    """(n_users, size + 1) log of each user's sum by key; the last column, which key -1 reads, is 0."""
+    known = key >= 0
+    cell = user[known] * (size + 1) + key[known]
+    sums = np.bincount(cell, weights=weight[known], minlength=n_users * (size + 1)).reshape(n_users, size + 1)
+    return (np.log1p(sums) / _LOG_SCALE).astype(np.float32)
+
+
+def _looked_up(sums: Float32, codes: Int32, items: Int32, everyone: Int32) -> Float32:
+    """(n_users, width) each user's sum at each candidate's key."""
+    return sums[everyone, codes[items]]
+
+
+def _own_rows(user: Int32, strength: Float32, n_users: int, n_own: int) -> Int32:
+    """(n_users, width) rows of each user's own items, strongest first, padded with -1; width is at most n_own."""
+    order = np.lexsort((-strength, user))
+    rank = np.arange(len(user)) - np.searchsorted(user, user)
+    keep = rank < n_own
+    rows = np.full((n_users, min(n_own, int(rank.max(initial=-1)) + 1)), -1, dtype=np.int64)
+    rows[user[keep], rank[keep]] = order[keep]
+    return rows
+
+
+def _other_candidates(
+    user: Int32, item: Int32, index: ItemIndex, taste: Float32, n_users: int, config: CandidateConfig
+) -> Int32:
+    """(n_users, n_head + n_types x n_per_type) popular and content candidates that are not the user's own, else -1."""
+    head = np.broadcast_to(index.head, (n_users, len(index.head)))
+    n_types = min(config.n_types, taste.shape[1] - 1)
+    favourite = np.argsort(-taste[:, :-1], axis=1, kind="stable")[:, :n_types]
+    liked = np.take_along_axis(taste, favourite, axis=1) > 0
+    near = np.where(liked[:, :, None], index.type_items[favourite], -1).reshape(n_users, -1)
+    near = np.where((near >= 0) & ~index.in_head[np.maximum(near, 0)], near, -1)
+    others = np.concatenate([head, near], axis=1)
+    owned = np.zeros((n_users, index.n_items + 1), dtype=np.bool_)
+    owned[user, item] = True
+    return np.where(owned[np.arange(n_users)[:, None], others], -1, others).astype(np.int32)
+
+
+def _own_features(state: UserItemState, low: int, rows: Int32) -> Float32:
+    """(n_users, width, 7) features of the user's own items.
+
+    `due` is 1 when the time since the last purchase equals the user's own mean gap for the item, and falls off on both
+    sides; it is 0 for an item bought on one day only.
+    """
+    real = rows >= 0
+    at = np.maximum(rows, 0) + low
+
+    def column(values: Float32) -> Float32:
+        return np.where(real, np.maximum(values, 0.0)[at] if len(values) else 0.0, 0.0).astype(np.float32)
+
+    n_days, last = column(state.n_days), column(state.last_days)
+    again = n_days > 1
+    gap = np.where(again, (column(state.first_days) - last) / np.maximum(n_days - 1, 1), 0.0)
+    late = np.log(np.maximum(last, 1.0) / np.maximum(gap, 1.0))
+    return np.stack(
+        [
+            real.astype(np.float32),
+            np.log1p(column(state.decayed_104d)) / _LOG_SCALE,
+            np.log1p(column(state.decayed_28d)) / _LOG_SCALE,
+            np.log1p(n_days) / _LOG_SCALE,
+            np.log1p(last) / _LOG_SCALE,
+            np.where(again, np.exp(-np.abs(late)), 0.0),
+            np.log1p(gap) / _LOG_SCALE,
+        ],
+        axis=-1,
+    ).astype(np.float32)
+
+
+def _text_similarity(user: Int32, item: Int32, weight: Float32, index: ItemIndex, n_users: int) -> Float32:
+    """(n_users, n_texts + 1) cosine of each text with the user's text centroid; the last column (no text) is 0."""
+    text = index.text_index[item]
+    known = text >= 0
+    shape = (n_users, len(index.text_embeddings))
+    bought = sparse.csr_matrix((np.log1p(weight[known]), (user[known], text[known])), shape=shape, dtype=np.float32)
+    centroid = bought @ index.text_embeddings
+    centroid /= np.maximum(np.linalg.norm(centroid, axis=1, keepdims=True), 1e-9)
+    similarity: Float32 = np.pad(centroid @ index.text_embeddings.T, ((0, 0), (0, 1)))
+    return similarity
+
+
+def _together(user: Int32, item: Int32, index: ItemIndex, n_users: int, safe: Int32) -> Float32 | float:
+    """(n_users, width) item-to-item score of the candidates in the head; 0 elsewhere and without head weights."""
+    if index.together is None:
+        return 0.0
+    from ml.ranking.ease import head_scores
+
+    scores = np.pad(head_scores(index.together, user, item, n_users, index.n_items), ((0, 0), (0, 1)))
+    place = np.full(index.n_items, -1, dtype=np.int64)
+    place[index.together.items] = np.arange(len(index.together.items))
+    looked_up: Float32 = (scores[np.arange(n_users)[:, None], place[safe]] * _TOGETHER_SCALE).astype(np.float32)
+    return looked_up

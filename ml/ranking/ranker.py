@@ -1,0 +1,263 @@
+"""The ranker: linear heads over a user's candidates, with reasons; and the bags it is trained on.
+
+Class `per_user`: with the released weights held fixed, nobody's recommendations depend on another user's rows.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal, cast
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ml.privacy.training import Bags
+from ml.ranking.features import FEATURES, Candidates, ItemIndex, user_candidates
+from ml.ranking.inputs import Bool, CandidateConfig, Float32, Float64, Int32, Int64, UserItemState
+
+Task = Literal["next_purchases", "discovery"]
+"""`next_purchases` ranks everything; `discovery` only what the user does not have yet."""
+
+TASKS: Final[tuple[Task, ...]] = ("next_purchases", "discovery")
+"""Order of the heads."""
+
+REASONS: Final = (
+    "bought_regularly",
+    "due_again",
+    "fits_category",
+    "fits_brand",
+    "similar_text",
+    "bought_together",
+    "popular",
+)
+"""Reason codes; a recommendation's `reason` is a position here."""
+
+_REASON_OF: Final = {
+    "own": "bought_regularly",
+    "decayed_104d": "bought_regularly",
+    "decayed_28d": "bought_regularly",
+    "n_days": "bought_regularly",
+    "recency": "due_again",
+    "due": "due_again",
+    "gap": "due_again",
+    "category_1": "fits_category",
+    "category_2": "fits_category",
+    "category_3": "fits_category",
+    "brand": "fits_brand",
+    "line": "fits_brand",
+    "n_category_3": "fits_category",
+    "n_line": "fits_brand",
+    "text": "similar_text",
+    "together": "bought_together",
+    "popularity": "popular",
+    "popularity_category_3": "popular",
+    "popularity_line": "popular",
+}
+
+_GROUPS: Final = np.array([[_REASON_OF[feature] == reason for reason in REASONS] for feature in FEATURES], dtype=np.float32)
+
+
+class RankerWeights(BaseModel):
+    """One weight a feature and head."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    next_purchases: tuple[float, ...] = Field(min_length=len(FEATURES), max_length=len(FEATURES))
+    """Weights of the repeat head, in the order of `FEATURES`."""
+    discovery: tuple[float, ...] = Field(min_length=len(FEATURES), max_length=len(FEATURES))
+    """Weights of the discovery head."""
+    features: tuple[str, ...] = FEATURES
+    """Names of the features the weights belong to."""
+
+    @model_validator(mode="after")
+    def _check_features(self) -> "RankerWeights":
+        if self.features != FEATURES:
+            raise ValueError(f"weights belong to features {self.features}, this code computes {FEATURES}; train anew")
+        return self
+
+    @classmethod
+    def from_array(cls, array: Float64) -> "RankerWeights":
+        """Weights from a (2, n_features) array whose rows follow `TASKS`."""
+        return cls(next_purchases=tuple(map(float, array[0])), discovery=tuple(map(float, array[1])))
+
+    def to_array(self) -> Float64:
+        """(2, n_features) float64, rows as in `TASKS`."""
+        return np.array([self.next_purchases, self.discovery], dtype=np.float64)
+
+
+PRIOR: Final = RankerWeights(
+    next_purchases=(3, 0.5, 2.5, 7.5, -1, 1, 0, 0, 0, 0, 0.3, 0.2, 0.3, 0.3, 0, 0, 1, 0.2, 0),
+    discovery=(0, 0, 0, 0, 0, 0, 0, 0, 0.6, -0.7, 0.5, -0.6, 2, 1.4, 0.8, 2.5, 4.8, -1.9, 0.3),
+)
+"""Where training starts: public constants, rounded from a fit on the validation period of a public benchmark."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recommendations:
+    """The best items of each user, best first; item -1, score 0 and reason -1 where a user has fewer candidates."""
+
+    item_index: Int32
+    """(n_users, k) catalogue positions."""
+    score: Float32
+    """(n_users, k) descending, apart from the tail places; comparable within a user only. For a user without rows, the
+    released popularity."""
+    reason: Int32
+    """(n_users, k) position in `REASONS`: what sets the item apart most from the user's other candidates."""
+
+
+def recommend(
+    state: UserItemState,
+    index: ItemIndex,
+    weights: RankerWeights,
+    *,
+    task: Task,
+    n_users: int,
+    k: int = 20,
+    n_tail: int = 1,
+    config: CandidateConfig | None = None,
+    chunk_users: int = 128,
+) -> Recommendations:
+    """Rank every user's candidates; a user without rows gets the released popularity.
+
+    Args:
+        state: all users' own items as of the instant.
+        index: the item side, made with the same `config`.
+        weights: released weights.
+        task: which head; `discovery` leaves out every item the user has in the state.
+        n_users: users 0 .. n_users - 1 are served, with or without rows.
+        k: length of a list.
+        n_tail: places at the end of a discovery list kept for the best items outside the popular head: the price of
+            coverage. 0 ranks by score alone.
+        config: how many candidates.
+        chunk_users: users whose features are held at once: about 0.2 MB each at the default width.
+
+    Returns:
+        Lists of length k.
+
+    Raises:
+        ValueError: if k is below 1, or the state holds a user that is not served or an unknown item.
+    """
+    config = config or CandidateConfig()
+    _check_request(state, index, n_users, k)
+    head = weights.to_array()[TASKS.index(task)].astype(np.float32)
+    parts = [
+        _ranked(user_candidates(state, index, start, min(start + chunk_users, n_users), config), index, head, task, k, n_tail)
+        for start in range(0, n_users, chunk_users)
+    ]
+    result = Recommendations(
+        item_index=np.concatenate([part.item_index for part in parts]) if parts else np.empty((0, k), dtype=np.int32),
+        score=np.concatenate([part.score for part in parts]) if parts else np.empty((0, k), dtype=np.float32),
+        reason=np.concatenate([part.reason for part in parts]) if parts else np.empty((0, k), dtype=np.int32),
+    )
+    return _popularity_for_the_unknown(result, state, index, n_users)
+
+
+def _check_request(state: UserItemState, index: ItemIndex, n_users: int, k: int) -> None:
+    """Refuse what cannot be answered."""
+    if k < 1 or n_users < 0:
+        raise ValueError(f"k is {k} and n_users is {n_users}; ask for at least one item and no negative users")
+    if len(state.user_index) and int(state.user_index[-1]) >= n_users:
+        raise ValueError(f"the state holds user {state.user_index[-1]}, but only {n_users} users are served")
+    if len(state.item_index) and int(state.item_index.max()) >= index.n_items:
+        raise ValueError(f"the state holds item {state.item_index.max()}, the catalogue only {index.n_items} items")
+
+
+def _ranked(
+    candidates: Candidates, index: ItemIndex, head: Float32, task: Task, k: int, n_tail: int
+) -> Recommendations:
+    """The k best candidates of each user of a chunk."""
+    allowed = candidates.item_index >= 0
+    if task == "discovery":
+        allowed &= ~candidates.own
+    else:
+        n_tail = 0
+    score = np.where(allowed, candidates.features @ head, -np.inf).astype(np.float32)
+    best = _top(score, k)
+    n_tail = min(n_tail, best.shape[1])
+    if n_tail:
+        n_main = best.shape[1] - n_tail
+        outside = np.where(index.in_head[candidates.item_index], -np.inf, score)
+        np.put_along_axis(outside, best[:, :n_main], -np.inf, axis=1)
+        tail = _top(outside, n_tail)
+        complete = np.isfinite(np.take_along_axis(outside, tail, axis=1)).all(axis=1)
+        best[complete, n_main:] = tail[complete]
+    top = np.take_along_axis(score, best, axis=1)
+    found = np.isfinite(top)
+    item = np.where(found, np.take_along_axis(candidates.item_index, best, axis=1), -1)
+    reason = np.where(found, _reasons(candidates, allowed, head, best), -1)
+    short = ((0, 0), (0, k - best.shape[1]))
+    return Recommendations(
+        item_index=np.pad(item, short, constant_values=-1).astype(np.int32),
+        score=np.pad(np.where(found, top, 0.0), short).astype(np.float32),
+        reason=np.pad(reason, short, constant_values=-1).astype(np.int32),
+    )
+
+
+def _top(score: Float32, k: int) -> Int64:
+    """(n_users, k) positions of the k largest scores, descending; ties go to the earlier one, on every machine."""
+    return np.argsort(-score, axis=1, kind="stable")[:, :k]
+
+
+def _reasons(candidates: Candidates, allowed: Bool, head: Float32, best: Int32) -> Int32:
+    """(n_users, k) reason whose contribution exceeds its mean over the user's candidates most.
+
+    A reason counts only where one of its features is present; popularity always counts.
+    """
+    contribution = (candidates.features * head) @ _GROUPS
+    share = allowed[:, :, None] / np.maximum(allowed.sum(axis=1), 1)[:, None, None]
+    mean = np.sum(contribution * share, axis=1, keepdims=True)
+    rows = np.arange(len(best))[:, None]
+    present = (candidates.features[rows, best] != 0).astype(np.float32) @ _GROUPS > 0
+    present[..., REASONS.index("popular")] = True
+    excess = np.where(present, contribution[rows, best] - mean, -np.inf)
+    return cast(Int32, np.argmax(excess, axis=-1))
+
+
+def _popularity_for_the_unknown(
+    result: Recommendations, state: UserItemState, index: ItemIndex, n_users: int
+) -> Recommendations:
+    """Give users without rows the most popular items, by released counts."""
+    unknown = np.ones(n_users, dtype=np.bool_)
+    unknown[state.user_index] = False
+    k = min(result.item_index.shape[1], index.n_items)
+    item, score, reason = result.item_index.copy(), result.score.copy(), result.reason.copy()
+    item[unknown, :k] = index.order[:k]
+    score[unknown, :k] = index.order_score[:k]
+    reason[unknown, :k] = REASONS.index("popular")
+    return Recommendations(item, score, reason)
+
+
+def training_bags(
+    state: UserItemState,
+    index: ItemIndex,
+    label_user: Int32,
+    label_item: Int32,
+    *,
+    n_users: int,
+    config: CandidateConfig | None = None,
+    chunk_users: int = 256,
+) -> list[Bags]:
+    """One bag a user: candidates as of an instant, labelled by what the user bought in the period after it.
+
+    Args:
+        state: as of the instant.
+        index: the item side with numbers released from data up to the instant.
+        label_user: (n,) users of the purchases after the instant.
+        label_item: (n,) their items; an item that is no candidate teaches nothing.
+        n_users: users 0 .. n_users - 1, with or without rows.
+        config: how many candidates.
+        chunk_users: users of one physical batch.
+
+    Returns:
+        Batches whose two heads are `TASKS`.
+    """
+    config = config or CandidateConfig()
+    bought = np.unique(label_user.astype(np.int64) * index.n_items + label_item)
+    batches = []
+    for start in range(0, n_users, chunk_users):
+        stop = min(start + chunk_users, n_users)
+        candidates = user_candidates(state, index, start, stop, config)
+        real = candidates.item_index >= 0
+        cell = np.arange(start, stop, dtype=np.int64)[:, None] * index.n_items + candidates.item_index
+        label = np.isin(cell, bought) & real
+        candidate = np.stack([real, real & ~candidates.own], axis=1)
+        batches.append(Bags(candidates.features, candidate, label[:, None, :] & candidate))
+    return batches
