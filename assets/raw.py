@@ -23,7 +23,7 @@ def build(shop: Shop) -> list[dg.AssetsDefinition | dg.AssetSpec]:
                 group_name="source",
                 owners=OWNERS,
                 kinds={"file"},
-                tags={"portrait/class": "internal"},
+                tags={"portrait/class": raw_table(name, source.kind).privacy},
                 metadata={"paths": list(source.path), "shop": str(shop.location.name)},
             )
         )

@@ -59,16 +59,15 @@ class DuckDBSession:
     def attach(self, contract: Table, lake: Lake, days: Collection[date] | None = None) -> None:
         """See `Session.attach`."""
         files = lake.files(contract.key, days)
-        self.connection.execute(f'create schema if not exists "{contract.layer}"')
-        columns = ", ".join(f'cast("{c}" as {t}) as "{c}"' for c, t in contract.sql_types().items())
+        held = lake.columns(contract.key) if files else set()
+        found = {name: f'"{name}"' if name in held else "null" for name in contract.names}
+        columns = ", ".join(f'cast({found[name]} as {kind}) as "{name}"' for name, kind in contract.sql_types().items())
         if files:
             listed = ", ".join("'" + f.replace("'", "''") + "'" for f in files)
             hive = ", hive_partitioning = true, hive_types = {'day': DATE}" if contract.partition_by else ""
-            body = f"select {columns} from read_parquet([{listed}]{hive})"
+            self.define(contract.key, f"select {columns} from read_parquet([{listed}], union_by_name = true{hive})")
         else:
-            body = "select " + ", ".join(f'cast(null as {t}) as "{c}"' for c, t in contract.sql_types().items())
-            body += " where false"
-        self.connection.execute(f'create or replace view "{contract.layer}"."{contract.name}" as {body}')
+            self.define(contract.key, f"select {columns} where false")
 
     def register(self, key: str, data: pa.Table) -> None:
         """See `Session.register`."""

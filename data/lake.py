@@ -99,6 +99,11 @@ class Lake:
         folders = {f"/day={d.isoformat()}/" for d in days}
         return [f for f in files if f[f.rindex("/day=") : f.rindex("/") + 1] in folders]
 
+    def columns(self, key: str) -> set[str]:
+        """Columns of the last version; none before the first publication."""
+        table = self.open(key)
+        return {field.name for field in table.schema().fields} if table is not None else set()
+
     def published(self, key: str) -> Published | None:
         """What the last data commit says, or None before the first publication."""
         table = self.open(key)
@@ -206,8 +211,11 @@ class Lake:
         self, contract: Table, data: pa.Table, said: Mapping[str, str], mode: str, predicate: str | None
     ) -> None:
         options: dict[str, Any] = {"mode": mode}
-        if predicate and self.open(contract.key) is not None:
-            options["predicate"] = predicate
+        if self.open(contract.key) is not None:
+            if predicate:
+                options["predicate"] = predicate
+            # A contract may gain a column: other days lack it until they are made again.
+            options["schema_mode"] = "overwrite" if mode == "overwrite" and predicate is None else "merge"
         write_deltalake(
             self.uri(contract.key),
             data,

@@ -7,6 +7,7 @@ from data.engine import DuckDB, Engine
 from data.lake import Lake, local_root
 from data.settings import Settings
 from data.shop.config import Shop
+from data.shop.errors import ShopError
 from data.shop.load import load_shop
 
 
@@ -54,6 +55,11 @@ def open_workspace(settings: Settings) -> Workspace:
         ShopError: if the shop file is missing or wrong, in one sentence.
     """
     shop = load_shop(settings.shop_file)
+    if not shop.catalogue_public:
+        raise ShopError(
+            f"{shop.location}: catalogue_public is false, but codes and texts of items are what everybody is shown; "
+            "declare `catalogue_public: true`, or map an items source that is public."
+        )
     home = settings.of_shop(shop.name)
     return Workspace(
         settings=settings,

@@ -1,4 +1,8 @@
-"""Core tables: one clean, typed, consistent view of events, items and users, and what was set aside on the way."""
+"""Core tables: one clean, typed, consistent view of events, items and users, and what was set aside on the way.
+
+Events and users are `per_user`: whether and how a row stands here depends on that row, that user and public constants
+alone. What was set aside, and how much, is `internal`.
+"""
 
 from data.contracts.schema import Column, Reference, Table
 
@@ -38,7 +42,7 @@ QUARANTINE_COLUMNS = (
 EVENTS = Table(
     key="core.events",
     doc="One row per event: something one person did with one item at one time. Typed, deduplicated, referable.",
-    privacy="internal",
+    privacy="per_user",
     columns=(
         Column(name="event_id", type="text", doc="Id of the event, unique per user and day.", required=True),
         USER_ID.model_copy(update={"doc": USER_ID.doc + " NULL: anonymous, trains nothing."}),
@@ -99,7 +103,7 @@ ITEMS = Table(
 USERS = Table(
     key="core.users",
     doc="One row per known person: declared attributes and consent.",
-    privacy="internal",
+    privacy="per_user",
     columns=(
         USER_ID.model_copy(update={"required": True}),
         Column(name="attributes", type="text", doc="Declared attributes, a JSON object.", required=True),

@@ -70,7 +70,7 @@ def raw_table(source: str, kind: str) -> Table:
     return Table(
         key=f"raw.{source}",
         doc=f"Rows of source '{source}' as they landed ({kind}), each file once, ids pseudonymised, values as text.",
-        privacy="internal",
+        privacy="public" if kind == "items" else "per_user",
         columns=FIELDS[kind] + ORIGIN,
         primary_key=("file_sha256", "line"),
         partition_by="day" if kind == "events" else None,

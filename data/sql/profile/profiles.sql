@@ -11,13 +11,9 @@ with said as (
     where i.place <= 10
 ),
 strongest as (
-    select
-        d.user_id,
-        list_sort(array_agg(d.text) filter (where d.facet = 'category_3')) as categories_3,
-        list_sort(array_agg(d.text) filter (where d.facet = 'category_1')) as categories_1,
-        list_sort(array_agg(d.text) filter (where d.facet = 'brand')) as brands
+    select d.user_id, d.facet, list_sort(array_agg(d.text)) as texts
     from said as d
-    group by d.user_id
+    group by d.user_id, d.facet
 ),
 latest as (
     select
@@ -44,14 +40,16 @@ select
     s.gap_days,
     p.discount_share,
     p.favourite_band,
-    coalesce(t.categories_3, t.categories_1) as categories,
-    t.brands,
+    coalesce(c3.texts, c1.texts) as categories,
+    b.texts as brands,
     l.last_items
 from features.recency_frequency_monetary as r
 join features.sessions as s on r.user_id = s.user_id
 join features.price_sensitivity as p on r.user_id = p.user_id
 left join latest as l on r.user_id = l.user_id
-left join strongest as t on r.user_id = t.user_id
+left join strongest as c3 on r.user_id = c3.user_id and c3.facet = 'category_3'
+left join strongest as c1 on r.user_id = c1.user_id and c1.facet = 'category_1'
+left join strongest as b on r.user_id = b.user_id and b.facet = 'brand'
 left join core.users as u on r.user_id = u.user_id
 where coalesce(u.consent, true)
 order by r.user_id

@@ -1,0 +1,81 @@
+"""The lake: whole tables and days are replaced atomically, versions are of content, wrong data never gets in."""
+
+from datetime import date
+
+import pyarrow as pa
+import pytest
+
+from data.contracts.schema import Column, Table
+from data.lake import Lake, content_digest
+
+DAY = Column(name="day", type="date", doc="d")
+X = Column(name="x", type="bigint", doc="x")
+DAILY = Table(key="t.daily", doc="d", privacy="internal", columns=(DAY, X), partition_by="day")
+WHOLE = Table(key="t.whole", doc="d", privacy="internal", columns=(X,))
+ONE, TWO = date(2024, 1, 1), date(2024, 1, 2)
+
+
+def rows(*pairs):
+    return pa.table({"day": pa.array([d for d, _ in pairs], pa.date32()), "x": [x for _, x in pairs]})
+
+
+@pytest.fixture
+def lake(tmp_path):
+    return Lake(str(tmp_path))
+
+
+def read(lake, key):
+    import duckdb
+
+    files = lake.files(key)
+    return sorted(duckdb.sql(f"select day, x from read_parquet({files!r}, hive_partitioning=true)").fetchall()) if files else []
+
+
+def test_a_day_is_replaced_and_the_others_stay(lake):
+    lake.publish(DAILY, rows((ONE, 1), (TWO, 2)), fingerprint="a", days=[ONE, TWO])
+    before = lake.day_versions("t.daily")
+    lake.publish(DAILY, rows((TWO, 3)), fingerprint="b", days=[TWO])
+    after = lake.day_versions("t.daily")
+    assert read(lake, "t.daily") == [(ONE, 1), (TWO, 3)]
+    assert before[ONE] == after[ONE] and before[TWO] != after[TWO]
+    assert len(lake.files("t.daily", [ONE])) == 1
+
+
+def test_a_day_can_become_empty(lake):
+    lake.publish(DAILY, rows((ONE, 1), (TWO, 2)), fingerprint="a", days=[ONE, TWO])
+    lake.publish(DAILY, rows(), fingerprint="b", days=[ONE])
+    assert read(lake, "t.daily") == [(TWO, 2)]
+
+
+def test_rows_of_other_days_are_refused_before_anything_is_written(lake):
+    lake.publish(DAILY, rows((ONE, 1)), fingerprint="a", days=[ONE])
+    with pytest.raises(ValueError, match="2024-01-02.*other days"):
+        lake.publish(DAILY, rows((TWO, 2)), fingerprint="b", days=[ONE])
+    assert read(lake, "t.daily") == [(ONE, 1)] and lake.published("t.daily").version == 0
+
+
+def test_the_same_content_keeps_its_version_of_content(lake):
+    first = lake.publish(WHOLE, pa.table({"x": [1, 2, 2]}), fingerprint="a")
+    again = lake.publish(WHOLE, pa.table({"x": [2, 1, 2]}), fingerprint="b")
+    other = lake.publish(WHOLE, pa.table({"x": [2, 1]}), fingerprint="c")
+    assert first.content == again.content != other.content
+    assert (again.fingerprint, again.rows, other.rows) == ("b", 3, 2)
+
+
+def test_digest_tells_null_from_values_and_counts_repeats():
+    tables = [pa.table({"x": pa.array(x, pa.int64())}) for x in ([1, 1], [1], [1, None], [None, None], [])]
+    assert len({content_digest(t) for t in tables}) == len(tables)
+
+
+@pytest.mark.parametrize("bad", [pa.table({"y": [1]}), pa.table({"x": [1], "y": [1]}), pa.table({"x": ["a"]})])
+def test_columns_and_types_must_fit_the_contract(lake, bad):
+    with pytest.raises(ValueError, match="t.whole"):
+        lake.publish(WHOLE, bad, fingerprint="a")
+    assert lake.published("t.whole") is None
+
+
+def test_a_contract_may_gain_a_column(lake):
+    lake.publish(DAILY, rows((ONE, 1), (TWO, 2)), fingerprint="a", days=[ONE, TWO])
+    wider = DAILY.model_copy(update={"columns": (*DAILY.columns, Column(name="z", type="text", doc="z"))})
+    lake.publish(wider, rows((TWO, 5)).append_column("z", pa.array(["new"])), fingerprint="b", days=[TWO])
+    assert read(lake, "t.daily") == [(ONE, 1), (TWO, 5)] and "z" in lake.columns("t.daily")

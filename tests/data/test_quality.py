@@ -1,0 +1,88 @@
+"""The gate: corrupt real rows in one respect, and exactly that expectation fails; a check that broke has not passed."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from data.contracts.schema import Column, Table
+from data.quality import Measure, batch_measures, expectation_names, failures, prove
+
+PEOPLE = Table(
+    key="t.people",
+    doc="people",
+    privacy="internal",
+    columns=(
+        Column(name="id", type="text", doc="id", required=True, pattern=r"p\d+"),
+        Column(name="age", type="double", doc="age", minimum=0, maximum=150),
+        Column(name="kind", type="text", doc="kind", one_of=("a", "b")),
+    ),
+    primary_key=("id",),
+    min_rows=2,
+    max_quarantine_share=0.1,
+)
+
+
+def good():
+    return PEOPLE.conform(pa.table({"id": ["p1", "p2", "p3"], "age": [1.0, None, 99.0], "kind": ["a", "b", None]}))
+
+
+def with_value(column, value):
+    table = good()
+    values = table.column(column).to_pylist()
+    values[0] = value
+    return table.set_column(table.column_names.index(column), column, pa.array(values, table.column(column).type))
+
+
+def verdicts(table, quarantined=0):
+    return prove(PEOPLE, table, batch_measures(PEOPLE, rows=table.num_rows, orphans={}, quarantined=quarantined))
+
+
+def test_good_rows_pass_every_expectation_by_name():
+    found = verdicts(good())
+    assert [v.check for v in found] == list(expectation_names(PEOPLE))
+    assert all(v.passed for v in found) and failures(PEOPLE, found) is None
+
+
+CORRUPTIONS = {
+    "id_not_null": (lambda: with_value("id", None), 0),
+    "id_matches": (lambda: with_value("id", "q1"), 0),
+    "age_between": (lambda: with_value("age", -1.0), 0),
+    "kind_in_set": (lambda: with_value("kind", "c"), 0),
+    "key_unique": (lambda: with_value("id", "p2"), 0),
+    "row_count": (lambda: good().slice(0, 1), 0),
+    "quarantine_share": (good, 9),
+    "schema": (lambda: good().set_column(1, "age", pc.cast(good().column("age"), pa.float32())), 0),
+}
+
+
+@pytest.mark.parametrize("check", CORRUPTIONS)
+def test_exactly_the_corrupted_respect_fails(check):
+    make, quarantined = CORRUPTIONS[check]
+    found = verdicts(make(), quarantined)
+    assert [v.check for v in found if not v.passed] == [check]
+    assert check in failures(PEOPLE, found)
+
+
+def test_every_expectation_has_its_corruption():
+    assert set(CORRUPTIONS) == set(expectation_names(PEOPLE))
+
+
+def test_a_missing_column_breaks_its_checks_and_does_not_pass():
+    found = {v.check: v for v in verdicts(good().drop_columns(["age"]))}
+    assert not found["age_between"].passed and found["age_between"].broke
+    assert not found["schema"].passed
+
+
+def test_a_check_that_did_not_run_has_not_passed():
+    found = {v.check: v for v in prove(PEOPLE, good(), [])}
+    assert not found["row_count"].passed and found["row_count"].broke == "the check did not run"
+
+
+def test_no_value_of_a_person_reaches_a_verdict():
+    found = verdicts(with_value("id", "secret-id"))
+    assert "secret-id" not in str(found)
+
+
+def test_a_measure_outside_its_interval_fails():
+    found = prove(PEOPLE, good(), [Measure(name="row_count", value=1, minimum=2)])
+    assert not next(v for v in found if v.check == "row_count").passed
