@@ -7,14 +7,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data.contracts.core import ITEMS
-from data.contracts.model import BOUGHT_TOGETHER, ITEM_TEXTS, POPULARITY, RANKER, TEXT_EMBEDDINGS
+from data.contracts.model import ITEM_TEXTS, POPULARITY, RANKER, TEXT_EMBEDDINGS
 from data.engine import Session
 from data.history import History, Phase
 from data.macros import render
 from data.workspace import Workspace
 
 if TYPE_CHECKING:
-    from ml.ranking.inputs import Catalogue, HeadWeights, Released, UserItemState
+    from ml.ranking.inputs import Catalogue, ReleasedPopularity, UserItemState
     from ml.ranking.ranker import RankerWeights
 
 _CODES = """
@@ -78,15 +78,15 @@ def catalogue(workspace: Workspace, session: Session) -> "Catalogue":
     )
 
 
-def released(workspace: Workspace, session: Session, *, is_before: bool = False) -> "Released":
-    """The released numbers for every item of the catalogue; an item newer than the release counts 0.
+def released(workspace: Workspace, session: Session, *, is_before: bool = False) -> "ReleasedPopularity":
+    """The released popularity of every item of the catalogue; an item newer than the release counts 0.
 
     Args:
         workspace: the shop.
         session: a session.
         is_before: take the window before the latest one, which features for fitting are made with.
     """
-    from ml.ranking.inputs import Released
+    from ml.ranking.inputs import ReleasedPopularity
 
     for table in (ITEMS, POPULARITY):
         session.attach(table, workspace.lake)
@@ -95,33 +95,8 @@ def released(workspace: Workspace, session: Session, *, is_before: bool = False)
         f"select coalesce(p.{column}, 0e0) as p, coalesce(p.noise_std, 0e0) as s from {ITEMS.key} i "
         f"left join {POPULARITY.key} p on p.item_id = i.item_id order by i.item_id"
     )
-    return Released(
-        popularity=found.column("p").to_numpy(),
-        noise_std=float(found.column("s").to_numpy().max()),
-        together=head(workspace, session),
-    )
-
-
-def head(workspace: Workspace, session: Session) -> "HeadWeights | None":
-    """Item-to-item weights as released, without items that the catalogue has lost; None where there are none."""
-    from ml.ranking.inputs import HeadWeights
-
-    for table in (ITEMS, BOUGHT_TOGETHER):
-        session.attach(table, workspace.lake)
-    found = session.query(
-        f"select n.i, b.mean_direction, b.weights from {BOUGHT_TOGETHER.key} b "
-        f"left join (select item_id, row_number() over (order by item_id) - 1 as i from {ITEMS.key}) n "
-        "on n.item_id = b.item_id order by b.place"
-    )
-    if found.num_rows == 0:
-        return None
-    items = found.column("i").to_pandas().fillna(-1).to_numpy().astype(np.int32)
-    kept = items >= 0
-    weights = np.array(found.column("weights").to_pylist(), dtype=np.float64)
-    return HeadWeights(
-        items=items[kept],
-        mean_direction=found.column("mean_direction").to_numpy()[kept],
-        weights=weights[np.ix_(kept, kept)],
+    return ReleasedPopularity(
+        counts=found.column("p").to_numpy(), noise_std=float(found.column("s").to_numpy().max(initial=0.0))
     )
 
 

@@ -15,8 +15,7 @@ from data.history import History, Periods
 from data.workspace import Workspace
 
 if TYPE_CHECKING:
-    from ml.evaluation import Int32
-    from ml.ranking.inputs import Catalogue, Released
+    from ml.ranking.inputs import Catalogue, Int32, ReleasedPopularity
     from ml.ranking.ranker import RankerWeights
 
 K = 20
@@ -54,11 +53,12 @@ def evaluate(workspace: Workspace, session: Session, spans: Periods, tell: Calla
             rows += _scored(task, name, recommended, wanted, catalogue.n_items)
         tell(f"out.evaluation: {task} scored for {len(lists)} models")
     notes = {f"{r['task']}_{r['model']}_{r['metric']}": f"{r['score']:.6f}" for r in rows if r["metric"] == "ndcg"}
-    return Made(data=pa.Table.from_pylist(rows), notes=notes)
+    days = {"test_start": spans.test.date().isoformat(), "test_end": spans.end.date().isoformat()}
+    return Made(data=pa.Table.from_pylist(rows), notes=notes | days)
 
 
 def _lists(
-    state: Any, catalogue: "Catalogue", released: "Released", weights: "RankerWeights", task: Any, n_users: int
+    state: Any, catalogue: "Catalogue", released: "ReleasedPopularity", weights: "RankerWeights", task: Any, n_users: int
 ) -> "Int32":
     from ml.ranking.features import index_items
     from ml.ranking.inputs import CandidateConfig
@@ -96,13 +96,12 @@ def _scored(task: str, model: str, lists: "Int32", wanted: Any, n_items: int) ->
 
 def _twin(
     workspace: Workspace, history: History, catalogue: "Catalogue"
-) -> "tuple[Released, RankerWeights]":
+) -> "tuple[ReleasedPopularity, RankerWeights]":
     """The same line without noise: a figure for the report of a public benchmark, kept nowhere."""
     from ml.privacy.plan import PlanConstants
     from ml.privacy.training import TrainingConfig, train_listwise
-    from ml.ranking import ease
     from ml.ranking.features import index_items
-    from ml.ranking.inputs import CandidateConfig, Released
+    from ml.ranking.inputs import CandidateConfig, ReleasedPopularity
     from ml.ranking.ranker import PRIOR, RankerWeights, training_bags
 
     plan, constants, config = plan_of(workspace), PlanConstants(), CandidateConfig()
@@ -111,26 +110,9 @@ def _twin(
         for pairs in history.popular()
     )
     state = arrays.user_item_state(history, "fit")
-    together = None
-    if "gram" in plan.events():
-        head = ease.HeadConfig()
-        items = np.argsort(-before, kind="stable")[: head.n_head].astype(np.int32)
-        mean = ease.mean_direction(before[items])
-        gram = ease.release_gram(
-            state.user_index,
-            state.item_index,
-            items=items,
-            mean=mean,
-            n_users=len(history.user_ids),
-            n_items=catalogue.n_items,
-            residual_clip=head.residual_clip,
-            planned=plan.events()["gram"],
-            non_private=True,
-        )
-        together = ease.head_weights(gram, items, mean, head)
     bags = training_bags(
         state,
-        index_items(catalogue, Released(before, 0.0, together), config),
+        index_items(catalogue, ReleasedPopularity(before, 0.0), config),
         *history.numbered(history.labels("fit")),
         n_users=len(history.user_ids),
         config=config,
@@ -142,4 +124,4 @@ def _twin(
         declared_users=plan.declared_users,
     )
     trained = train_listwise(bags, PRIOR.to_array(), training, noise_multiplier=0.0, non_private=True)
-    return Released(latest, 0.0, together), RankerWeights.from_array(trained.weights)
+    return ReleasedPopularity(latest, 0.0), RankerWeights.from_array(trained.weights)

@@ -13,16 +13,17 @@ from assets.table import table_asset
 from data.build import Made, Outcome, Slice, content_of, published_verdicts, refresh
 from data.contracts.core import ITEMS
 from data.contracts.features import DAILY
-from data.contracts.model import BOUGHT_TOGETHER, ITEM_TEXTS, POPULARITY, RANKER, TEXT_EMBEDDINGS
+from data.contracts.model import ITEM_TEXTS, POPULARITY, RANKER, TEXT_EMBEDDINGS
 from data.contracts.schema import Table
 from data.engine import Session
 from data.features import days_between
 from data.history import History, Periods, rows_digest, periods
+from data.ingest import calendar_days
 from data.lake import digest
 from data.ledger import BudgetRefused
 from data.workspace import Workspace
 
-CODE_VERSIONS = {POPULARITY.key: "1", BOUGHT_TOGETHER.key: "1", RANKER.key: "1"}
+CODE_VERSIONS = {POPULARITY.key: "1", RANKER.key: "1"}
 """Raised by hand when a change of code is to be released anew: that needs a slot of the plan."""
 
 Maker = Callable[[dg.AssetExecutionContext, Workspace, Session, Periods], Made]
@@ -32,8 +33,7 @@ def build() -> list[dg.AssetsDefinition]:
     """The releases."""
     return [
         _release(POPULARITY, [ITEMS], _popularity),
-        _release(BOUGHT_TOGETHER, [ITEMS, POPULARITY], _bought_together),
-        _release(RANKER, [ITEMS, ITEM_TEXTS, TEXT_EMBEDDINGS, POPULARITY, BOUGHT_TOGETHER], _ranker),
+        _release(RANKER, [ITEMS, ITEM_TEXTS, TEXT_EMBEDDINGS, POPULARITY], _ranker),
     ]
 
 
@@ -99,7 +99,7 @@ def _popularity(
         )
         before, latest = found.values
         columns = {"item_id": history.item_ids, "popularity": latest, "popularity_before": before}
-        return pa.table({**columns, "noise_std": np.full(len(latest), found.event.noise_std)}), found.event
+        return pa.table({**columns, "noise_std": np.full(len(latest), planned.noise_std)}), found.event
 
     rows, notes = release(
         workspace,
@@ -113,53 +113,6 @@ def _popularity(
     return Made(data=_window(rows, spans.windows[0][0], spans.windows[-1][1]), notes=notes)
 
 
-def _bought_together(
-    context: dg.AssetExecutionContext, workspace: Workspace, session: Session, spans: Periods
-) -> Made:
-    from ml.ranking import ease
-
-    if "gram" not in {slot.name for slot in plan_of(workspace).slots}:
-        context.log.info(f"{BOUGHT_TOGETHER.key}: the plan has no slot for it: the declared population is too small")
-        return Made(data=BOUGHT_TOGETHER.arrow_schema().empty_table())
-    history = History(workspace, session, spans)
-    config = ease.HeadConfig()
-    popularity = arrays.released(workspace, session, is_before=True).popularity
-    items = np.argsort(-popularity, kind="stable")[: config.n_head].astype(np.int32)
-    mean = ease.mean_direction(popularity[items])
-    found = history.state("fit")
-    found = {name: column[np.isin(found["item_index"], items)] for name, column in found.items()}
-    state = arrays.as_state(found)
-    head_ids = history.item_ids.take(pa.array(items, pa.int64()))
-
-    def mechanism(planned):  # type: ignore[no-untyped-def]
-        found = ease.release_gram(
-            state.user_index,
-            state.item_index,
-            items=items,
-            mean=mean,
-            n_users=len(history.user_ids),
-            n_items=len(history.item_ids),
-            residual_clip=config.residual_clip,
-            planned=planned,
-        )
-        made = ease.head_weights(found, items, mean, config)
-        columns = {"item_id": head_ids, "place": np.arange(len(items)), "mean_direction": made.mean_direction}
-        return pa.table({**columns, "weights": [row.astype(np.float32) for row in made.weights]}), found.event
-
-    rows, notes = release(
-        workspace,
-        BOUGHT_TOGETHER,
-        "gram",
-        run_id=context.run_id,
-        code_version=CODE_VERSIONS[BOUGHT_TOGETHER.key],
-        inputs=rows_digest(
-            history.named(found).select(["user_id", "item_id"]), pa.table({"item_id": head_ids, "mean": mean})
-        ),
-        mechanism=mechanism,
-    )
-    return Made(data=_window(rows, spans.fit.date(), spans.test.date()), notes=notes)
-
-
 def _ranker(context: dg.AssetExecutionContext, workspace: Workspace, session: Session, spans: Periods) -> Made:
     from ml.privacy.events import gradient_event
     from ml.privacy.plan import PlanConstants
@@ -171,7 +124,7 @@ def _ranker(context: dg.AssetExecutionContext, workspace: Workspace, session: Se
     history = History(workspace, session, spans)
     constants = PlanConstants()
     found, labels = history.state("fit"), history.labels("fit")
-    public = content_of(workspace.lake, [ITEMS, ITEM_TEXTS, POPULARITY, BOUGHT_TOGETHER])
+    public = content_of(workspace.lake, [ITEMS, ITEM_TEXTS, POPULARITY])
 
     def mechanism(planned):  # type: ignore[no-untyped-def]
         candidates = CandidateConfig()
@@ -216,4 +169,4 @@ def _ranker(context: dg.AssetExecutionContext, workspace: Workspace, session: Se
         inputs=digest(rows_digest(history.named(found), labels), public),
         mechanism=mechanism,
     )
-    return Made(data=_window(rows, spans.fit.date(), spans.test.date()), notes=notes)
+    return Made(data=_window(rows, calendar_days(workspace)[0], spans.test.date()), notes=notes)

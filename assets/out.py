@@ -12,8 +12,8 @@ from assets.table import table_asset
 from data.build import Made, Outcome, Slice, refresh
 from data.contracts.core import EVENTS, ITEMS
 from data.contracts.features import DAILY, STATE
-from data.contracts.model import BOUGHT_TOGETHER, ITEM_TEXTS, POPULARITY, RANKER, TEXT_EMBEDDINGS
-from data.contracts.out import EVALUATION, RECOMMENDATIONS, TASKS, UNUSUAL_EVENTS
+from data.contracts.model import ITEM_TEXTS, POPULARITY, RANKER, TEXT_EMBEDDINGS
+from data.contracts.out import EVALUATION, RECOMMENDATIONS, UNUSUAL_EVENTS
 from data.contracts.profile import PROFILES
 from data.engine import Session
 from data.features import as_of, checkpoint_at, days_between
@@ -23,7 +23,7 @@ from data.workspace import Workspace
 K = 20
 """Length of a list."""
 
-LEARNT = (ITEM_TEXTS, TEXT_EMBEDDINGS, POPULARITY, BOUGHT_TOGETHER, RANKER)
+LEARNT = (ITEM_TEXTS, TEXT_EMBEDDINGS, POPULARITY, RANKER)
 
 
 def build() -> list[dg.AssetsDefinition]:
@@ -57,7 +57,6 @@ def _recommendations() -> dg.AssetsDefinition:
                     (STATE.key, "decayed_28d"),
                     (RANKER.key, "weight"),
                     (POPULARITY.key, "popularity"),
-                    (BOUGHT_TOGETHER.key, "weights"),
                     (TEXT_EMBEDDINGS.key, "vector"),
                 ],
                 "as_of_utc": [(STATE.key, "as_of_utc")],
@@ -71,7 +70,7 @@ def _recommend(workspace: Workspace, session: Session) -> pa.Table:
     """Lists of everybody who has a profile, available items only."""
     from ml.ranking.features import index_items
     from ml.ranking.inputs import CandidateConfig
-    from ml.ranking.ranker import REASONS, recommend
+    from ml.ranking.ranker import REASONS, TASKS, recommend
 
     history = History(workspace, session, periods(workspace, 28))
     candidates = CandidateConfig()

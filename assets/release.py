@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from data.contracts.schema import Table
 from data.lake import Lake, digest
-from data.ledger import Ledger, Row
+from data.ledger import Ledger, Row, canonical_json
 from data.pseudonym import load_key
 from data.shop.errors import ShopError
 from data.workspace import Workspace
@@ -19,7 +19,7 @@ from data.workspace import Workspace
 if TYPE_CHECKING:
     from ml.privacy.accounting import PrivacyPlan
 
-RELEASE_TABLES = ("model.popularity", "model.bought_together", "model.ranker")
+RELEASE_TABLES = ("model.popularity", "model.ranker")
 
 Mechanism = Callable[[Any], tuple[pa.Table, Any]]
 """Takes the planned event; returns the released rows and the event read back from what ran."""
@@ -109,6 +109,9 @@ def release(
         "epsilon_spent_zcdp": f"{spent.epsilon_zcdp:.6f}",
         "epsilon_declared": f"{spent.epsilon_declared:g}",
         "delta": f"{spent.delta:g}",
+        "event": canonical_json(grant.event),
+        "unit": grant.unit,
+        "code_version": grant.code_version,
     }
     rows = _from_bytes(content)
     named = pa.array([digest(content.hex())[:12]] * rows.num_rows, pa.string())

@@ -10,7 +10,6 @@ validation period, on which every constant of the product was chosen.
 import argparse
 import json
 import time
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,11 @@ from ml.evaluation import (
     summarise,
 )
 from ml.privacy.accounting import PrivacyPlan, Slot
-from ml.privacy.events import DiscreteGaussianEvent
+from ml.privacy.events import DiscreteGaussianEvent, GaussianEvent
 from ml.privacy.mechanisms import release_popularity
 from ml.privacy.training import TrainingConfig, train_listwise
-from ml.ranking.ease import HeadConfig, head_weights, mean_direction, release_gram
 from ml.ranking.features import index_items
-from ml.ranking.inputs import CandidateConfig, Catalogue, Released, UserItemState, codes_of
+from ml.ranking.inputs import CandidateConfig, Catalogue, ReleasedPopularity, UserItemState, codes_of
 from ml.ranking.ranker import PRIOR, TASKS, RankerWeights, recommend, training_bags
 
 DECLARED_USERS = 2_469
@@ -44,10 +42,12 @@ class Shop:
     def __init__(self, folder: Path, embeddings: str) -> None:
         """Read the parquet files."""
         con = duckdb.connect()
-        con.sql(f"create view p as select *, row_number() over (order by product_id) - 1 as i from '{folder}/products.parquet'")
+        number = "row_number() over (order by product_id) - 1 as i"
+        con.sql(f"create view p as select *, {number} from '{folder}/products.parquet'")
         rows = con.sql(
             f"""select household_id - 1 as u, i, date_diff('day', date '{EPOCH}', transaction_timestamp::date) as d,
-            sum(least(quantity, 5)) as w, date_diff('second', timestamp '{EPOCH}', max(transaction_timestamp)) / 86400 as t,
+            sum(least(quantity, 5)) as w,
+            date_diff('second', timestamp '{EPOCH}', max(transaction_timestamp)) / 86400 as t,
             date_diff('second', timestamp '{EPOCH}', min(transaction_timestamp)) / 86400 as f
             from '{folder}/transactions.parquet' join p using (product_id)
             where quantity > 0 group by all order by u, i, d"""
@@ -83,7 +83,8 @@ class Shop:
         w = self.weight[m]
         return UserItemState(
             (key // self.n_items).astype(np.int32), (key % self.n_items).astype(np.int32), total(np.ones(len(w))),
-            total(w * 2 ** (-age / 28)), total(w * 2 ** (-age / 104)), last.astype(np.float32), first.astype(np.float32),
+            total(w * 2 ** (-age / 28)), total(w * 2 ** (-age / 104)),
+            last.astype(np.float32), first.astype(np.float32),
         )  # fmt: skip
 
     def pairs(self, start: date, stop: date) -> tuple[Any, Any]:
@@ -95,18 +96,20 @@ class Shop:
 
 def plan(args: argparse.Namespace) -> PrivacyPlan:
     """One plan for both tasks."""
-    gram = (Slot(name="gram", mechanism="discrete_gaussian", share=args.gram, bound=1.0),) if args.gram else ()
     return PrivacyPlan(
         epsilon=args.epsilon, delta=4e-6, declared_users=DECLARED_USERS,
         slots=(
             Slot(name="popularity", mechanism="discrete_gaussian", share=args.popularity, bound=args.clip),
-            Slot(name="ranker", mechanism="gaussian", share=1 - args.popularity - args.gram, bound=args.grad_clip, steps=args.steps),
-            *gram,
+            Slot(
+                name="ranker", mechanism="gaussian", share=1 - args.popularity, bound=args.grad_clip, steps=args.steps
+            ),
         ),
     )  # fmt: skip
 
 
-def fit(shop: Shop, split: date, args: argparse.Namespace, non_private: bool) -> tuple[Any, RankerWeights, dict[str, float]]:
+def fit(
+    shop: Shop, split: date, args: argparse.Namespace, non_private: bool
+) -> tuple[Any, RankerWeights, dict[str, float]]:
     """Releases and weights; returns what is served."""
     before = split - timedelta(days=28)
     events = plan(args).events()
@@ -114,30 +117,16 @@ def fit(shop: Shop, split: date, args: argparse.Namespace, non_private: bool) ->
     windows = [(before - timedelta(days=WINDOW_DAYS), before), (split - timedelta(days=WINDOW_DAYS), split)]
     parts = [shop.pairs(*w) for w in windows]
     user, item = (np.concatenate([p[x] for p in parts]) for x in (0, 1))
-    popularity_event = events["popularity"]
-    assert isinstance(popularity_event, DiscreteGaussianEvent)
+    popularity_event, ranker_event = events["popularity"], events["ranker"]
+    assert isinstance(popularity_event, DiscreteGaussianEvent) and isinstance(ranker_event, GaussianEvent)
     popularity = release_popularity(
         user, item, n_items=shop.n_items, planned=popularity_event, n_windows=2, cell_cap=1.0, non_private=non_private,
         window_index=np.repeat([0, 1], [len(p[0]) for p in parts]),
     )  # fmt: skip
     std = 0.0 if non_private else popularity_event.noise_std
-    old, new = (Released(values, std) for values in popularity.values)
+    old, new = (ReleasedPopularity(values, std) for values in popularity.values)
     state = shop.state(before)
     seconds = {"popularity": time.perf_counter() - clock}
-    clock = time.perf_counter()
-    if args.gram:
-        config = HeadConfig(n_head=args.head, reg=args.reg)
-        items = np.argsort(-old.popularity, kind="stable")[: args.head].astype(np.int32)
-        mean = mean_direction(old.popularity[items])
-        gram_event = events["gram"]
-        assert isinstance(gram_event, DiscreteGaussianEvent)
-        gram = release_gram(
-            state.user_index, state.item_index, items=items, mean=mean, n_users=shop.n_users, n_items=shop.n_items,
-            residual_clip=config.residual_clip, planned=gram_event, non_private=non_private,
-        )  # fmt: skip
-        together = head_weights(gram, items, mean, config)
-        old, new = replace(old, together=together), replace(new, together=together)
-    seconds["gram"] = time.perf_counter() - clock
     clock = time.perf_counter()
     candidates = CandidateConfig()
     index = index_items(shop.catalogue, old, candidates)
@@ -146,8 +135,10 @@ def fit(shop: Shop, split: date, args: argparse.Namespace, non_private: bool) ->
     clock = time.perf_counter()
     trained = train_listwise(
         bags, PRIOR.to_array(),
-        TrainingConfig(steps=args.steps, learning_rate=args.lr, max_grad_norm=args.grad_clip, declared_users=DECLARED_USERS),
-        noise_multiplier=0.0 if non_private else events["ranker"].noise_multiplier, non_private=non_private,
+        TrainingConfig(
+            steps=args.steps, learning_rate=args.lr, max_grad_norm=args.grad_clip, declared_users=DECLARED_USERS
+        ),
+        noise_multiplier=0.0 if non_private else ranker_event.noise_multiplier, non_private=non_private,
     )  # fmt: skip
     seconds["train"] = time.perf_counter() - clock
     return new, RankerWeights.from_array(trained.weights), seconds
@@ -158,24 +149,26 @@ def serve(shop: Shop, split: date, released: Any, weights: RankerWeights) -> dic
     state, config = shop.state(split), CandidateConfig()
     future_user, future_item = shop.pairs(split, split + timedelta(days=28))
     index = index_items(shop.catalogue, released, config)
-    out = {}
+    out: dict[str, Any] = {}
     for task in TASKS:
         clock = time.perf_counter()
         lists = recommend(state, index, weights, task=task, n_users=shop.n_users, config=config).item_index
-        out[task] = scored(shop, state, lists, task, future_user, future_item) | {"seconds": time.perf_counter() - clock}
+        seconds = time.perf_counter() - clock
+        out[task] = scored(shop, state, lists, task, future_user, future_item) | {"seconds": round(seconds, 2)}
     return out
 
 
 def scored(shop: Shop, state: UserItemState, lists: Any, task: str, user: Any, item: Any) -> dict[str, Any]:
     """Summary over the whole catalogue, and NDCG with relevance restricted to items of at least 10 households."""
-    owned = state.user_index.astype(np.int64) * shop.n_items + state.item_index
-    relevant = np.ones(len(user), bool) if task == "next_purchases" else ~np.isin(user.astype(np.int64) * shop.n_items + item, owned)
-    user, item = user[relevant], item[relevant]
+    if task == "discovery":
+        owned = state.user_index.astype(np.int64) * shop.n_items + state.item_index
+        fresh = ~np.isin(user.astype(np.int64) * shop.n_items + item, owned)
+        user, item = user[fresh], item[fresh]
     result = summarise(per_user_metrics(lists, user, item), lists, shop.n_items).model_dump()
     common = np.bincount(state.item_index, minlength=shop.n_items) >= 10
     restricted = per_user_metrics(lists, user[common[item]], item[common[item]])
     result["ndcg_10_households"] = float(restricted.ndcg.mean())
-    result["coverage_10_households"] = result["n_items_recommended"] / int(common.sum())
+    result["coverage_10_households"] = float(np.isin(np.flatnonzero(common), lists).mean())
     return {k: round(v, 4) if isinstance(v, float) else v for k, v in result.items()}
 
 
@@ -203,14 +196,11 @@ def main() -> None:
     parser.add_argument("--split", type=date.fromisoformat, default=date(2017, 11, 1))
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--epsilon", type=float, default=4.0)
-    parser.add_argument("--popularity", type=float, default=0.3, help="share of mu^2")
-    parser.add_argument("--gram", type=float, default=0.5, help="share of mu^2; 0 leaves it out")
-    parser.add_argument("--clip", type=float, default=4.0)
+    parser.add_argument("--popularity", type=float, default=0.65, help="share of mu^2; the ranker has the rest")
+    parser.add_argument("--clip", type=float, default=1.0)
     parser.add_argument("--grad-clip", type=float, default=0.5)
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--lr", type=float, default=2.0)
-    parser.add_argument("--head", type=int, default=300)
-    parser.add_argument("--reg", type=float, default=60.0)
     args = parser.parse_args()
     shop = Shop(args.data, args.embeddings)
     for name, result in baselines(shop, args.split).items():

@@ -1,6 +1,7 @@
 """From raw to core: the SQL models of the core layer, with their parameters, on a session.
 
-Reasons `duplicate` and `superseded` are bookkeeping, not faults: they do not count towards the quarantine share.
+Reasons `duplicate` and `superseded` are bookkeeping and the reasons of the shop's own filters are wishes, not faults:
+they do not count towards the quarantine share.
 """
 
 import json
@@ -19,7 +20,7 @@ from data.models import model
 from data.shop.config import Shop
 from data.workspace import Workspace
 
-NOT_FAULTS = ("duplicate", "superseded")
+BOOKKEEPING = ("duplicate", "superseded")
 
 
 def sources_of(shop: Shop, kind: str) -> list[Table]:
@@ -84,7 +85,7 @@ def make_events(workspace: Workspace, session: Session) -> Mapping[str, Made]:
     """
     sql = events_sql(workspace)
     session.define("landed.events", landed_sql(workspace.shop, "events"))
-    return _split(session, sql, "events_checked", EVENTS, EVENTS_QUARANTINE)
+    return _split(workspace.shop, session, sql, "events_checked", EVENTS, EVENTS_QUARANTINE)
 
 
 def make_rows(workspace: Workspace, session: Session, kind: str) -> Mapping[str, Made]:
@@ -100,15 +101,18 @@ def make_rows(workspace: Workspace, session: Session, kind: str) -> Mapping[str,
     """
     clean, aside = {"items": (ITEMS, ITEMS_QUARANTINE), "users": (USERS, USERS_QUARANTINE)}[kind]
     session.define(f"landed.{kind}", landed_sql(workspace.shop, kind))
-    return _split(session, rows_sql(kind), f"{kind}_checked", clean, aside)
+    return _split(workspace.shop, session, rows_sql(kind), f"{kind}_checked", clean, aside)
 
 
-def _split(session: Session, sql: Mapping[str, str], checked: str, clean: Table, aside: Table) -> dict[str, Made]:
+def _split(
+    shop: Shop, session: Session, sql: Mapping[str, str], checked: str, clean: Table, aside: Table
+) -> dict[str, Made]:
     session.materialise(checked, sql["checked"])
     rows = session.query(sql[clean.key])
     set_aside = session.query(sql[aside.key])
     reasons = _counts(set_aside)
-    faults = sum(n for reason, n in reasons.items() if reason not in NOT_FAULTS)
+    wished = {rule.reason for source in shop.sources.values() for rule in source.filters}
+    faults = sum(n for reason, n in reasons.items() if reason not in wished.union(BOOKKEEPING))
     return {
         clean.key: Made(data=rows, quarantined=faults, remark=f" (set aside: {reasons})" if reasons else ""),
         aside.key: Made(data=set_aside, notes={f"n_{reason}": str(n) for reason, n in reasons.items()}),

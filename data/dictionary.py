@@ -70,7 +70,8 @@ def _section(title: str, table: Table) -> Iterator[str]:
     if table.min_rows:
         yield f"- Rows: at least {table.min_rows}"
     if table.max_quarantine_share is not None:
-        yield f"- Refused as a batch when more than {table.max_quarantine_share:.0%} of its rows are set aside for a fault"
+        share = f"{table.max_quarantine_share:.0%}"
+        yield f"- Refused as a batch when more than {share} of its rows are set aside for a fault"
     yield "\n| column | type | unit | required | limits | sensitivity | meaning |"
     yield "|---|---|---|---|---|---|---|"
     yield from (_row(column) for column in table.columns)

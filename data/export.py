@@ -92,7 +92,8 @@ def export(
         raise ExportError(f"{contract.key} was never published in shop '{workspace.shop.name}'; run `portrait run`.")
     with workspace.engine.session() as session:
         session.attach(contract, workspace.lake)
-        rows = contract.conform(session.query(f"select * from {contract.key} order by {', '.join(contract.primary_key)}"))
+        order = ", ".join(contract.primary_key)
+        rows = contract.conform(session.query(f"select * from {contract.key} order by {order}"))
     if form == "sql":
         _to_database(contract, rows, target, table or what)
     else:

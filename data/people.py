@@ -90,22 +90,6 @@ def most_popular(workspace: Workspace, k: int = 20) -> list[dict[str, Any]]:
     return _rows(workspace, [POPULARITY, ITEMS], sql)
 
 
-def titles_of(workspace: Workspace, items: list[str]) -> list[str]:
-    """The titles of items; an item that the catalogue lacks keeps its code.
-
-    Args:
-        workspace: the shop.
-        items: item codes.
-
-    Returns:
-        One title an item, in the same order.
-    """
-    listed = ", ".join("'" + item.replace("'", "''") + "'" for item in items) or "''"
-    sql = f"select item_id, title from {ITEMS.key} where item_id in ({listed}) order by item_id"
-    found = {row["item_id"]: row["title"] for row in _rows(workspace, [ITEMS], sql)}
-    return [found.get(item, item) for item in items]
-
-
 def _spellings(shop: Shop, user: str) -> list[str]:
     """The raw id as each source's declared form writes it (`12.0` and `12` may be one person)."""
     text = user.strip()

@@ -60,6 +60,11 @@ def open_workspace(settings: Settings) -> Workspace:
             f"{shop.location}: catalogue_public is false, but codes and texts of items are what everybody is shown; "
             "declare `catalogue_public: true`, or map an items source that is public."
         )
+    if shop.privacy.mode == "off":
+        raise ShopError(
+            f"{shop.location}: privacy.mode is off, but this version releases through the ledger alone; set it to on. "
+            "Public benchmarks are evaluated beside their twin without noise all the same."
+        )
     home = settings.of_shop(shop.name)
     return Workspace(
         settings=settings,

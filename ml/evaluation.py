@@ -79,7 +79,7 @@ def per_user_metrics(recommended: Int32, relevant_user: Int32, relevant_item: In
     Source: Jarvelin, Kekalainen (TOIS 2002) for the discount 1 / log2(1 + rank).
     """
     n_users, k = recommended.shape
-    if len(relevant_user) and not (0 <= int(relevant_user.min()) and int(relevant_user.max()) < n_users):
+    if len(relevant_user) and (int(relevant_user.min()) < 0 or int(relevant_user.max()) >= n_users):
         raise ValueError(f"relevant user {relevant_user.max()} is outside the {n_users} users with a list")
     width = int(max(recommended.max(initial=0), relevant_item.max(initial=0))) + 1
     pairs = np.unique(relevant_user.astype(np.int64) * width + relevant_item)
@@ -114,6 +114,7 @@ def coverage(recommended: Int32, n_items: int) -> float:
 
 def summarise(scores: PerUser, recommended: Int32, n_items: int) -> Summary:
     """Means of the metrics over evaluated users, and coverage over everybody's lists."""
+
     def mean(values: Float64) -> float:
         return float(values.mean()) if len(values) else 0.0
 
@@ -148,7 +149,7 @@ def paired_bootstrap(
     Source: Efron, Tibshirani (1993), chapter 13.3; Sakai (SIGIR 2006) for retrieval metrics.
     """
     if a.shape != b.shape or a.ndim != 1 or len(a) == 0:
-        raise ValueError(f"paired metrics have shapes {a.shape} and {b.shape}; give one value for each of the same users")
+        raise ValueError(f"paired metrics have shapes {a.shape} and {b.shape}; give one value a user, same users")
     difference = a - b
     rng = np.random.default_rng(seed)
     means = np.array([rng.choice(difference, size=len(difference)).mean() for _ in range(n_resamples)])

@@ -2,6 +2,8 @@
 
 import dagster as dg
 
+DAYS = dg.AssetSelection.assets(["features", "daily"])
+
 MAIN = dg.define_asset_job(
     "main",
     selection=dg.AssetSelection.all(),
@@ -10,13 +12,13 @@ MAIN = dg.define_asset_job(
 
 DAILY = dg.define_asset_job(
     "daily",
-    selection=dg.AssetSelection.groups("raw", "core") | dg.AssetSelection.assets(["features", "daily"]),
+    selection=dg.AssetSelection.groups("raw", "core") | DAYS,
     description="Land new files and make the days that they touch; automation carries the change on.",
 )
 
 REFRESH = dg.define_asset_job(
     "weekly_refresh",
-    selection=(dg.AssetSelection.groups("features", "profile", "out") - dg.AssetSelection.assets(["features", "daily"])),
+    selection=dg.AssetSelection.groups("features", "profile", "out") - DAYS,
     description="Profiles and recommendations as of the last landed day. Does not train: releases are planned, not due.",
 )
 

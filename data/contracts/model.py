@@ -75,22 +75,6 @@ POPULARITY = Table(
     min_rows=1,
 )
 
-BOUGHT_TOGETHER = Table(
-    key="model.bought_together",
-    doc="Item-to-item weights over the most popular items, from a released Gram matrix; empty for a small population.",
-    privacy="release",
-    columns=(
-        Column(name="item_id", type="text", doc="What was bought.", sensitivity="public", required=True),
-        Column(
-            name="place", type="bigint", doc="Position in the head.", sensitivity="public", required=True, minimum=0
-        ),
-        Column(name="mean_direction", type="double", doc="Its part of the mean.", sensitivity="public", required=True),
-        Column(name="weights", type="vector", doc="Weight on each head item.", sensitivity="public", required=True),
-        *RELEASE,
-    ),
-    primary_key=("item_id",),
-)
-
 RANKER = Table(
     key="model.ranker",
     doc="Released weights of the ranker, one row per task and feature, trained with Opacus through the ledger.",
@@ -105,4 +89,4 @@ RANKER = Table(
     min_rows=1,
 )
 
-TABLES = (TEXT_EMBEDDINGS, ITEM_TEXTS, POPULARITY, BOUGHT_TOGETHER, RANKER)
+TABLES = (TEXT_EMBEDDINGS, ITEM_TEXTS, POPULARITY, RANKER)

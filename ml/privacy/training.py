@@ -6,6 +6,7 @@ only 32 bits of a seed, which an observer of the weights could search. So there 
 Neither a loss nor a gradient norm leaves this module.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -54,8 +55,8 @@ class Bags:
         n_users, width = self.features.shape[:2]
         if not (self.candidate.shape == self.label.shape == (n_users, self.label.shape[1], width)):
             raise ValueError(
-                f"bags have features {self.features.shape}, candidate {self.candidate.shape}, label {self.label.shape}; "
-                "expected (n_users, width, n_features) and twice (n_users, n_heads, width)"
+                f"bags have features {self.features.shape}, candidate {self.candidate.shape} and label "
+                f"{self.label.shape}; expected (n_users, width, n_features) and twice (n_users, n_heads, width)"
             )
         if not bool(np.all(np.isfinite(self.features))):
             raise ValueError("bags hold a feature that is not finite: its gradient would be NaN; repair the features")
@@ -66,13 +67,13 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    steps: int = Field(default=40, ge=1)
+    steps: int = Field(default=16, ge=1)
     """Full-batch steps T."""
     learning_rate: float = Field(default=2.0, gt=0)
     """Step size on the mean gradient, plain gradient descent."""
     max_grad_norm: float = Field(default=0.5, gt=0)
     """Clip norm C of one user's gradient over all heads together."""
-    n_averaged: int = Field(default=20, ge=1)
+    n_averaged: int = Field(default=8, ge=1)
     """The weights are the mean of the last so many iterates: post-processing that evens out noise."""
     declared_users: int = Field(ge=1)
     """What a sum is divided by: the declared population, never the exact one."""
@@ -129,7 +130,7 @@ class WholeNumberDPOptimizer(DPOptimizer):  # type: ignore[misc]
         samples = self.grad_samples
         for parameter in self.params:
             _check_processed_flag(parameter.grad_sample)
-        flat = torch.cat([sample.reshape(len(sample), -1) for sample in samples], dim=1).to("cpu", torch.float64)
+        flat = torch.cat([sample.flatten(start_dim=1) for sample in samples], dim=1).to("cpu", torch.float64)
         if not bool(torch.isfinite(flat).all()):
             raise FloatingPointError("a user's gradient is not finite; lower the learning rate or the feature scale")
         norm = flat.norm(dim=1, keepdim=True).clamp(min=self.max_grad_norm)
@@ -137,7 +138,8 @@ class WholeNumberDPOptimizer(DPOptimizer):  # type: ignore[misc]
         if len(units) and int((units * units).sum(dim=1).max()) > SENSITIVITY**2:
             raise ArithmeticError(f"a clipped gradient exceeds {SENSITIVITY} units; nothing is released")
         total = units.sum(dim=0)
-        for parameter, part in zip(self.params, total.split([p.numel() for p in self.params]), strict=True):
+        sizes = [parameter.numel() for parameter in self.params]
+        for parameter, part in zip(self.params, torch.split(total, sizes), strict=True):
             before = 0 if parameter.summed_grad is None else parameter.summed_grad
             parameter.summed_grad = before + part
             _mark_as_processed(parameter.grad_sample)
@@ -158,7 +160,8 @@ class WholeNumberDPOptimizer(DPOptimizer):  # type: ignore[misc]
                 raise ArithmeticError(f"OpenDP proves rho {proven}, a step claims {claimed}; nothing is released")
             total = torch.tensor(measurement(total.tolist()), dtype=torch.int64)
         gradient = total.to(torch.float64) * (self.max_grad_norm / SENSITIVITY)
-        for parameter, part in zip(self.params, gradient.split([p.numel() for p in self.params]), strict=True):
+        sizes = [parameter.numel() for parameter in self.params]
+        for parameter, part in zip(self.params, torch.split(gradient, sizes), strict=True):
             parameter.grad = part.view(parameter.shape).to(parameter)
             _mark_as_processed(parameter.summed_grad)
 
@@ -235,7 +238,9 @@ def train_listwise(
     n_averaged = min(config.n_averaged, config.steps)
     mean = np.zeros(initial.shape)
     for step in range(config.steps):
-        _one_step(model, optimizer, bags, where)
+        with warnings.catch_warnings():  # features are data: that they carry no gradient is no news
+            warnings.filterwarnings("ignore", message="Full backward hook is firing")
+            _one_step(model, optimizer, bags, where)
         if step >= config.steps - n_averaged:
             mean += linear.weight.detach().cpu().double().numpy() / n_averaged
     return Trained(mean, _read_back(optimizer, accountant))
@@ -271,7 +276,7 @@ def _one_step(
             torch.from_numpy(array).to(where) for array in (batch.features, batch.candidate, batch.label)
         )
         scores = model(features).transpose(1, 2)
-        listwise_loss(scores, candidate, label).sum().backward()
+        torch.autograd.backward(listwise_loss(scores, candidate, label).sum())
         optimizer.signal_skip_step(do_skip=position < len(bags) - 1)
         optimizer.step()
         optimizer.zero_grad()

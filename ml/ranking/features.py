@@ -1,7 +1,7 @@
 """Candidates and features of every user: own rows, public item data and released numbers, nothing else.
 
 All scales are public constants. Nothing here is fitted, and no number of one user reaches another: the class is
-`per_user`. Sums over a user's own category, brand and line are taken from the user's item state, since codes are public.
+`per_user`. Sums by category, brand and line are taken from the user's own item state, since codes are public.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from ml.ranking.inputs import (
     Catalogue,
     Float32,
     Float64,
-    HeadWeights,
+    Indices,
     Int32,
-    Released,
+    ReleasedPopularity,
     UserItemState,
     codes_of,
 )
@@ -40,7 +40,6 @@ FEATURES: Final = (
     "n_category_3",
     "n_line",
     "text",
-    "together",
     "popularity",
     "popularity_category_3",
     "popularity_line",
@@ -54,13 +53,10 @@ N_OWN_FEATURES: Final = 7
 _LOG_SCALE: Final = 3.0
 """All logarithms are divided by it: log1p of what a household buys in a year then lies between 0 and about 2."""
 
-_TOGETHER_SCALE: Final = 10.0
-"""Brings head weights (of users of unit norm) to the size of the other features."""
-
 
 @dataclass(frozen=True, eq=False)
 class ItemIndex:
-    """Item-side arrays, the same for every user: made once from the catalogue and the released numbers."""
+    """Item-side arrays, the same for every user: made once from the catalogue and the released popularity."""
 
     facets: tuple[Int32, ...]
     """Codes of category_1, category_2, category_3, brand and line, each (n_items,), -1 for none."""
@@ -78,8 +74,6 @@ class ItemIndex:
     """(n_texts, size) unit vectors."""
     text_index: Int32
     """(n_items,) row of the text, or -1."""
-    together: HeadWeights | None
-    """Item-to-item weights, if released."""
     order: Int32
     """(n_items,) all items by released popularity, descending; ties by position."""
     order_score: Float32
@@ -103,14 +97,14 @@ class Candidates:
     """(n_users, width, len(FEATURES))."""
 
 
-def index_items(catalogue: Catalogue, released: Released, config: CandidateConfig) -> ItemIndex:
+def index_items(catalogue: Catalogue, released: ReleasedPopularity, config: CandidateConfig) -> ItemIndex:
     """Prepare the item side: facet codes, popularity features, and the lists that candidates are drawn from.
 
     Released counts become posterior means first, see `ml.ranking.popularity`; those of a category or a line are summed.
 
     Args:
         catalogue: the whole public catalogue.
-        released: numbers learnt across users.
+        released: popularity in one window.
         config: how many candidates.
 
     Returns:
@@ -119,17 +113,17 @@ def index_items(catalogue: Catalogue, released: Released, config: CandidateConfi
     Raises:
         ValueError: if the released popularity has another length than the catalogue.
     """
-    if released.popularity.shape != (catalogue.n_items,):
+    if released.counts.shape != (catalogue.n_items,):
         raise ValueError(
-            f"released popularity has shape {released.popularity.shape}, the catalogue {catalogue.n_items} items; "
+            f"released popularity has shape {released.counts.shape}, the catalogue {catalogue.n_items} items; "
             "release it for the catalogue that is served"
         )
     line = codes_of(catalogue.codes[2], catalogue.codes[3])
     facets = (*catalogue.codes, line)
-    counts, logs = posterior_counts(released.popularity, released.noise_std)
+    counts, logs = posterior_counts(released.counts, released.noise_std)
     levels = [logs, _log_sums(counts, catalogue.codes[2]), _log_sums(counts, line)]
     popularity = (np.stack(levels, axis=1) / _LOG_SCALE).astype(np.float32)
-    order = np.argsort(-released.popularity, kind="stable").astype(np.int32)
+    order = np.argsort(-released.counts, kind="stable").astype(np.int32)
     in_head = np.zeros(catalogue.n_items, dtype=np.bool_)
     in_head[order[: config.n_head]] = True
     return ItemIndex(
@@ -141,9 +135,8 @@ def index_items(catalogue: Catalogue, released: Released, config: CandidateConfi
         type_items=_top_by_key(catalogue.codes[2], order, config.n_per_type),
         text_embeddings=catalogue.text_embeddings,
         text_index=catalogue.text_index,
-        together=released.together,
         order=order,
-        order_score=released.popularity[order].astype(np.float32),
+        order_score=released.counts[order].astype(np.float32),
     )
 
 
@@ -208,8 +201,7 @@ def user_candidates(
     shared += [_looked_up(breadth[1], index.facets[4], safe, everyone)]
     features[:, :, 7:14] = np.stack(shared, axis=-1)
     features[:, :, 14] = _text_similarity(user, item, slow, index, n_users)[everyone, index.text_index[safe]]
-    features[:, :, 15] = _together(user, item, index, n_users, safe)
-    features[:, :, 16:] = index.popularity[safe]
+    features[:, :, 15:] = index.popularity[safe]
     features[chosen < 0] = 0.0
     return Candidates(chosen, is_own, features)
 
@@ -219,7 +211,7 @@ def _pairs(index: ItemIndex) -> list[tuple[Int32, int]]:
     return list(zip(index.facets, index.sizes, strict=True))
 
 
-def _facet_sums(user: Int32, key: Int32, weight: Float32, n_users: int, size: int) -> Float32:
+def _facet_sums(user: Indices, key: Indices, weight: Float32, n_users: int, size: int) -> Float32:
     """(n_users, size + 1) log of each user's sum by key; the last column, which key -1 reads, is 0."""
     known = key >= 0
     cell = user[known] * (size + 1) + key[known]
@@ -227,12 +219,12 @@ def _facet_sums(user: Int32, key: Int32, weight: Float32, n_users: int, size: in
     return (np.log1p(sums) / _LOG_SCALE).astype(np.float32)
 
 
-def _looked_up(sums: Float32, codes: Int32, items: Int32, everyone: Int32) -> Float32:
+def _looked_up(sums: Float32, codes: Int32, items: Indices, everyone: Indices) -> Float32:
     """(n_users, width) each user's sum at each candidate's key."""
     return sums[everyone, codes[items]]
 
 
-def _own_rows(user: Int32, strength: Float32, n_users: int, n_own: int) -> Int32:
+def _own_rows(user: Indices, strength: Float32, n_users: int, n_own: int) -> Indices:
     """(n_users, width) rows of each user's own items, strongest first, padded with -1; width is at most n_own."""
     order = np.lexsort((-strength, user))
     rank = np.arange(len(user)) - np.searchsorted(user, user)
@@ -243,7 +235,7 @@ def _own_rows(user: Int32, strength: Float32, n_users: int, n_own: int) -> Int32
 
 
 def _other_candidates(
-    user: Int32, item: Int32, index: ItemIndex, taste: Float32, n_users: int, config: CandidateConfig
+    user: Indices, item: Indices, index: ItemIndex, taste: Float32, n_users: int, config: CandidateConfig
 ) -> Int32:
     """(n_users, n_head + n_types x n_per_type) popular and content candidates that are not the user's own, else -1."""
     head = np.broadcast_to(index.head, (n_users, len(index.head)))
@@ -258,7 +250,7 @@ def _other_candidates(
     return np.where(owned[np.arange(n_users)[:, None], others], -1, others).astype(np.int32)
 
 
-def _own_features(state: UserItemState, low: int, rows: Int32) -> Float32:
+def _own_features(state: UserItemState, low: int, rows: Indices) -> Float32:
     """(n_users, width, 7) features of the user's own items.
 
     `due` is 1 when the time since the last purchase equals the user's own mean gap for the item, and falls off on both
@@ -288,7 +280,7 @@ def _own_features(state: UserItemState, low: int, rows: Int32) -> Float32:
     ).astype(np.float32)
 
 
-def _text_similarity(user: Int32, item: Int32, weight: Float32, index: ItemIndex, n_users: int) -> Float32:
+def _text_similarity(user: Indices, item: Indices, weight: Float32, index: ItemIndex, n_users: int) -> Float32:
     """(n_users, n_texts + 1) cosine of each text with the user's text centroid; the last column (no text) is 0."""
     text = index.text_index[item]
     known = text >= 0
@@ -298,16 +290,3 @@ def _text_similarity(user: Int32, item: Int32, weight: Float32, index: ItemIndex
     centroid /= np.maximum(np.linalg.norm(centroid, axis=1, keepdims=True), 1e-9)
     similarity: Float32 = np.pad(centroid @ index.text_embeddings.T, ((0, 0), (0, 1)))
     return similarity
-
-
-def _together(user: Int32, item: Int32, index: ItemIndex, n_users: int, safe: Int32) -> Float32 | float:
-    """(n_users, width) item-to-item score of the candidates in the head; 0 elsewhere and without head weights."""
-    if index.together is None:
-        return 0.0
-    from ml.ranking.ease import head_scores
-
-    scores = np.pad(head_scores(index.together, user, item, n_users, index.n_items), ((0, 0), (0, 1)))
-    place = np.full(index.n_items, -1, dtype=np.int64)
-    place[index.together.items] = np.arange(len(index.together.items))
-    looked_up: Float32 = (scores[np.arange(n_users)[:, None], place[safe]] * _TOGETHER_SCALE).astype(np.float32)
-    return looked_up

@@ -1,4 +1,4 @@
-"""What the ranker reads: one user's own state, the public catalogue, released numbers, and the constants that bound it.
+"""What the ranker reads: users' own state, the public catalogue, released popularity, and the constants that bound it.
 
 All of it is validated once, here; the rest of the room trusts shapes, order and ranges.
 """
@@ -15,6 +15,8 @@ Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.integer[Any]]
+"""Positions, of either width."""
 
 CATEGORY_FACETS: Final = ("category_1", "category_2", "category_3", "brand")
 """Facets of the catalogue, in the order of the rows of `Catalogue.codes`."""
@@ -86,7 +88,7 @@ class Catalogue:
         n_items = len(self.text_index)
         if self.codes.shape != (len(CATEGORY_FACETS), n_items) or n_items == 0 or self.text_embeddings.ndim != 2:
             raise ValueError(
-                f"catalogue has codes {self.codes.shape} and text_index {self.text_index.shape}; expected codes of shape "
+                f"catalogue has codes {self.codes.shape} and text_index {self.text_index.shape}; expected codes "
                 f"({len(CATEGORY_FACETS)}, n_items) with at least one item, and two-dimensional text_embeddings"
             )
         if int(self.codes.min()) < -1 or int(self.text_index.min()) < -1:
@@ -101,27 +103,13 @@ class Catalogue:
 
 
 @dataclass(frozen=True, eq=False)
-class HeadWeights:
-    """Item-to-item weights over a head of popular items, made from a released Gram matrix."""
+class ReleasedPopularity:
+    """How popular every item is: one window of a release, paid for in the ledger."""
 
-    items: Int32
-    """(m,) the head, positions in the catalogue, unique."""
-    mean_direction: Float64
-    """(m,) unit vector that is projected off a user's row."""
-    weights: Float64
-    """(m, m) weights with a zero diagonal: row = what was bought, column = what is scored."""
-
-
-@dataclass(frozen=True, eq=False)
-class Released:
-    """Numbers learnt across users, each paid for in the ledger."""
-
-    popularity: Float64
+    counts: Float64
     """(n_items,) released count of every item, noisy, possibly negative."""
     noise_std: float
     """Standard deviation of its noise, read from the release's event; 0 for a non-private twin."""
-    together: HeadWeights | None = None
-    """Item-to-item weights; without them the feature `together` is 0."""
 
     def __post_init__(self) -> None:
         """Check finiteness.
@@ -129,7 +117,7 @@ class Released:
         Raises:
             ValueError: if a number is not finite or the noise is negative.
         """
-        if not bool(np.all(np.isfinite(self.popularity))) or not (self.noise_std >= 0 and np.isfinite(self.noise_std)):
+        if not bool(np.all(np.isfinite(self.counts))) or not (self.noise_std >= 0 and np.isfinite(self.noise_std)):
             raise ValueError(f"released popularity must be finite and its noise_std {self.noise_std} finite and >= 0")
 
 

@@ -47,8 +47,8 @@ def posterior_counts(released: Float64, noise_std: float) -> tuple[Float64, Floa
     centre = released.min() + (present + 0.5) * width
     top = max(float(released.max()), 2 * noise_std)
     grid = np.concatenate([[0.0], np.geomspace(noise_std / 8, top, _N_GRID)])
-    likelihood = np.exp(-0.5 * ((centre[:, None] - grid) / noise_std) ** 2)
-    likelihood = np.maximum(likelihood, np.finfo(np.float64).tiny)  # far below the grid, all points explain alike
+    exponent = -0.5 * ((centre[:, None] - grid) / noise_std) ** 2
+    likelihood = np.exp(exponent - exponent.max(axis=1, keepdims=True))  # a factor of a row cancels below
     prior = np.full(len(grid), 1 / len(grid))
     for _ in range(_N_ITERATIONS):
         joint = likelihood * prior

@@ -4,14 +4,14 @@ Class `per_user`: with the released weights held fixed, nobody's recommendations
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import Final, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ml.privacy.training import Bags
 from ml.ranking.features import FEATURES, Candidates, ItemIndex, user_candidates
-from ml.ranking.inputs import Bool, CandidateConfig, Float32, Float64, Int32, Int64, UserItemState
+from ml.ranking.inputs import Bool, CandidateConfig, Float32, Float64, Indices, Int32, UserItemState
 
 Task = Literal["next_purchases", "discovery"]
 """`next_purchases` ranks everything; `discovery` only what the user does not have yet."""
@@ -25,7 +25,6 @@ REASONS: Final = (
     "fits_category",
     "fits_brand",
     "similar_text",
-    "bought_together",
     "popular",
 )
 """Reason codes; a recommendation's `reason` is a position here."""
@@ -35,7 +34,7 @@ _REASON_OF: Final = {
     "decayed_104d": "bought_regularly",
     "decayed_28d": "bought_regularly",
     "n_days": "bought_regularly",
-    "recency": "due_again",
+    "recency": "bought_regularly",
     "due": "due_again",
     "gap": "due_again",
     "category_1": "fits_category",
@@ -46,13 +45,15 @@ _REASON_OF: Final = {
     "n_category_3": "fits_category",
     "n_line": "fits_brand",
     "text": "similar_text",
-    "together": "bought_together",
     "popularity": "popular",
     "popularity_category_3": "popular",
     "popularity_line": "popular",
 }
 
-_GROUPS: Final = np.array([[_REASON_OF[feature] == reason for reason in REASONS] for feature in FEATURES], dtype=np.float32)
+_GROUPS: Final = np.array(
+    [[_REASON_OF[feature] == reason for reason in REASONS] for feature in FEATURES], dtype=np.float32
+)
+"""(n_features, n_reasons) 1 where a feature speaks for a reason."""
 
 
 class RankerWeights(BaseModel):
@@ -84,8 +85,8 @@ class RankerWeights(BaseModel):
 
 
 PRIOR: Final = RankerWeights(
-    next_purchases=(3, 0.5, 2.5, 7.5, -1, 1, 0, 0, 0, 0, 0.3, 0.2, 0.3, 0.3, 0, 0, 1, 0.2, 0),
-    discovery=(0, 0, 0, 0, 0, 0, 0, 0, 0.6, -0.7, 0.5, -0.6, 2, 1.4, 0.8, 2.5, 4.8, -1.9, 0.3),
+    next_purchases=(3, 0.5, 2.5, 7.5, -1, 1, 0, 0, 0, 0, 0.3, 0.2, 0.3, 0.3, 0, 1, 0.2, 0),
+    discovery=(0, 0, 0, 0, 0, 0, 0, 0, 0.6, -0.7, 0.5, -0.6, 2, 1.4, 0.8, 4.8, -1.9, 0.3),
 )
 """Where training starts: public constants, rounded from a fit on the validation period of a public benchmark."""
 
@@ -127,7 +128,7 @@ def recommend(
         n_tail: places at the end of a discovery list kept for the best items outside the popular head: the price of
             coverage. 0 ranks by score alone.
         config: how many candidates.
-        chunk_users: users whose features are held at once: about 0.2 MB each at the default width.
+        chunk_users: users whose features are held at once: about 0.5 MB each at the default width.
 
     Returns:
         Lists of length k.
@@ -138,10 +139,9 @@ def recommend(
     config = config or CandidateConfig()
     _check_request(state, index, n_users, k)
     head = weights.to_array()[TASKS.index(task)].astype(np.float32)
-    parts = [
-        _ranked(user_candidates(state, index, start, min(start + chunk_users, n_users), config), index, head, task, k, n_tail)
-        for start in range(0, n_users, chunk_users)
-    ]
+    chunks = ((start, min(start + chunk_users, n_users)) for start in range(0, n_users, chunk_users))
+    candidates = (user_candidates(state, index, start, stop, config) for start, stop in chunks)
+    parts = [_ranked(chunk, index, head, task, k, n_tail) for chunk in candidates]
     result = Recommendations(
         item_index=np.concatenate([part.item_index for part in parts]) if parts else np.empty((0, k), dtype=np.int32),
         score=np.concatenate([part.score for part in parts]) if parts else np.empty((0, k), dtype=np.float32),
@@ -191,24 +191,37 @@ def _ranked(
     )
 
 
-def _top(score: Float32, k: int) -> Int64:
+def _top(score: Float32, k: int) -> Indices:
     """(n_users, k) positions of the k largest scores, descending; ties go to the earlier one, on every machine."""
     return np.argsort(-score, axis=1, kind="stable")[:, :k]
 
 
-def _reasons(candidates: Candidates, allowed: Bool, head: Float32, best: Int32) -> Int32:
-    """(n_users, k) reason whose contribution exceeds its mean over the user's candidates most.
+def _reasons(candidates: Candidates, allowed: Bool, head: Float32, best: Indices) -> Indices:
+    """(n_users, k) reason whose contribution exceeds its mean over the user's other candidates most.
 
-    A reason counts only where one of its features is present; popularity always counts.
+    Own items are compared with own items and new ones with new ones: that an own item was bought before says nothing.
+    A reason counts only where it contributes something; the item's kind (own or new) always has one left.
     """
     contribution = (candidates.features * head) @ _GROUPS
-    share = allowed[:, :, None] / np.maximum(allowed.sum(axis=1), 1)[:, None, None]
-    mean = np.sum(contribution * share, axis=1, keepdims=True)
     rows = np.arange(len(best))[:, None]
-    present = (candidates.features[rows, best] != 0).astype(np.float32) @ _GROUPS > 0
-    present[..., REASONS.index("popular")] = True
-    excess = np.where(present, contribution[rows, best] - mean, -np.inf)
-    return cast(Int32, np.argmax(excess, axis=-1))
+    own = candidates.own[rows, best]
+    mean = np.where(
+        own[..., None],
+        _mean_over(contribution, allowed & candidates.own),
+        _mean_over(contribution, allowed & ~candidates.own),
+    )
+    eligible = contribution[rows, best] > 0
+    eligible[..., REASONS.index("bought_regularly")] |= own
+    eligible[..., REASONS.index("popular")] |= ~own
+    reason: Indices = np.argmax(np.where(eligible, contribution[rows, best] - mean, -np.inf), axis=-1)
+    return reason
+
+
+def _mean_over(contribution: Float32, chosen: Bool) -> Float32:
+    """(n_users, 1, n_reasons) mean over the chosen candidates; 0 without any."""
+    count = np.maximum(chosen.sum(axis=1), 1)[:, None, None]
+    mean: Float32 = np.einsum("ukr,uk->ur", contribution, chosen.astype(np.float32))[:, None, :] / count
+    return mean
 
 
 def _popularity_for_the_unknown(

@@ -1,0 +1,91 @@
+"""A shop of one's own, before anything runs: init, check-shop; and the data dictionary."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table as RichTable
+
+from orchestration.commands.common import Fault, console, counted, say
+
+SHOWN_ROWS = 20
+
+
+def init(
+    folder: Annotated[Path, typer.Option("--from", metavar="FOLDER", help="Where the shop's files are.")],
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The YAML to write.")] = Path("shop.yaml"),
+) -> None:
+    """Draft a shop.yaml from a folder of files: guesses the columns and marks with a comment what to check.
+
+    For example:
+
+      portrait init --from exports/
+
+      portrait init --from exports/ --to my_shop/shop.yaml
+    """
+    from data.shop.draft import draft
+
+    if not folder.is_dir():
+        raise Fault(f"{folder}: there is no such folder; name the one that holds the shop's files.")
+    if not to.parent.is_dir():
+        raise Fault(f"{to}: its folder does not exist; create it first.")
+    if to.exists():
+        raise Fault(f"{to}: stands there already and is not overwritten; name another file with --to.")
+    text = draft(folder, to)
+    with os.fdopen(os.open(to, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "w", encoding="utf-8") as stream:
+        stream.write(text)
+    typer.echo(f"{to} is drafted; read its comments, then try `portrait check-shop {to}`.")
+
+
+def check_shop(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The shop.yaml.")],
+    rows: Annotated[int, typer.Option(help="Rows shown of each source.", min=1)] = SHOWN_ROWS,
+) -> None:
+    """Show some mapped rows of every source and the problems found; nothing is run or stored.
+
+    For example:
+
+      portrait check-shop my_shop/shop.yaml
+
+      portrait check-shop my_shop/shop.yaml --rows 5
+    """
+    from data.shop.load import load_shop
+    from data.shop.preview import preview
+
+    found = preview(load_shop(file), n=rows)
+    out = console()
+    for name, batch in found.rows.items():
+        shown = [c for c in batch.column_names if batch.column(c).null_count < batch.num_rows]
+        shown = [c for c in shown if c not in ("source", "file", "file_sha256", "occurred_at_text")]
+        title = f"{name}: {counted(found.files[name], 'file')}, first rows"
+        table = RichTable(*shown, title=title, title_justify="left")
+        for row in batch.select(shown).to_pylist():
+            table.add_row(*("" if row[c] is None else str(row[c]) for c in shown))
+        out.print(table)
+    for problem in found.problems:
+        say(problem)
+    if found.problems:
+        raise typer.Exit(1)
+    typer.echo("No problem found; `portrait run --shop " + str(file) + "` runs it.")
+
+
+def dictionary(
+    to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Where the page goes.")] = None,
+) -> None:
+    """Write the data dictionary page from the contracts.
+
+    For example:
+
+      portrait dictionary
+
+      portrait dictionary --to /tmp/data-dictionary.md
+    """
+    from data.dictionary import render
+    from data.settings import REPOSITORY
+
+    target = to or REPOSITORY / "docs" / "data-dictionary.md"
+    if not target.parent.is_dir():
+        raise Fault(f"{target}: its folder does not exist; create it first.")
+    target.write_text(render(), encoding="utf-8")
+    typer.echo(f"{target} is written.")

@@ -1,0 +1,258 @@
+"""A run in this process: alone on its shop, for the right days, on the instance that the UI shows."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import TextIO
+
+import dagster as dg
+from dagster import DagsterEvent, DagsterInstance, DagsterRunStatus, RunsFilter
+
+from data.contracts.raw import raw_table
+from data.ingest import calendar_days, new_files
+from data.lake import digest
+from data.shop.errors import ShopError
+from data.workspace import Workspace
+from orchestration.definitions import build_defs
+from orchestration.jobs import MAIN
+from orchestration.landing import day_range
+from orchestration.progress import console_logger, is_expected, sentence_of
+from orchestration.sensors import days_of_file
+
+HOME_TAG = "portrait/home"
+PID_TAG = "portrait/pid"
+STATE_TAG = "portrait/state"
+UNFINISHED = [
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+
+
+class Busy(Exception):
+    """Another process is at work on the same shop."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """One asset that failed, or the run as a whole."""
+
+    asset: str
+    """Contract key, or `the run`."""
+    sentence: str
+    """What it said; a traceback where the error was not an expected one."""
+    is_expected: bool
+    """Whether `sentence` is one: a gate, a file or the ledger said no."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What became of a run."""
+
+    run_id: str
+    """Its id in the UI."""
+    made: tuple[str, ...]
+    """Tables that were made, in order."""
+    up_to_date: tuple[str, ...]
+    """Tables that were found up to date."""
+    failed: tuple[Failed, ...]
+    """Empty if the run succeeded."""
+    seconds: float
+    """Wall time of the run itself."""
+
+
+@contextmanager
+def alone(workspace: Workspace) -> Iterator[None]:
+    """Hold the shop's lock: one process of this launcher at a time, however it ends.
+
+    Args:
+        workspace: the shop.
+
+    Raises:
+        Busy: if another process holds it; names it.
+    """
+    workspace.home.mkdir(parents=True, exist_ok=True)
+    with (workspace.home / "run.lock").open("a+", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            raise Busy(
+                f"Shop '{workspace.shop.name}' is being worked on by process {holder}; "
+                "wait until that `portrait run` has ended, or stop it."
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def report_dead(instance: DagsterInstance, workspace: Workspace) -> list[str]:
+    """Report runs of this launcher that died without a word as failed, so that they hold up no queue.
+
+    Args:
+        instance: where runs are recorded.
+        workspace: the shop. Its lock must be held: then whoever started an unfinished run is gone, even if
+            the system has given the number of that process to another one.
+
+    Returns:
+        Ids of the runs.
+    """
+    filters = RunsFilter(statuses=UNFINISHED, tags={HOME_TAG: str(workspace.home)})
+    dead = [run for run in instance.get_runs(filters) if run.tags.get(PID_TAG) != str(os.getpid())]
+    for run in dead:
+        instance.report_run_failed(run, f"Process {run.tags.get(PID_TAG)} that ran it is gone.")
+    return [run.run_id for run in dead]
+
+
+def state_of(workspace: Workspace, defs: dg.Definitions) -> str:
+    """Digest of what else than files decides which days are stale: the shop file, and the code of every asset.
+
+    Args:
+        workspace: the shop.
+        defs: its definitions.
+
+    Returns:
+        32 hexadecimal characters.
+    """
+    graph = defs.resolve_asset_graph()
+    versions = {key.to_user_string(): graph.get(key).code_version for key in graph.materializable_asset_keys}
+    return digest(str(workspace.home), workspace.shop.location.read_text(encoding="utf-8"), versions)
+
+
+def is_complete(instance: DagsterInstance, state: str) -> bool:
+    """Whether the very last run left nothing stale behind: it succeeded over all days, in the same state.
+
+    Args:
+        instance: where runs are recorded.
+        state: see `state_of`.
+    """
+    latest = instance.get_runs(limit=1)
+    return bool(latest) and latest[0].status is DagsterRunStatus.SUCCESS and latest[0].tags.get(STATE_TAG) == state
+
+
+def days_to_run(
+    workspace: Workspace, first: date | None = None, last: date | None = None, *, complete: bool = False
+) -> tuple[date, date]:
+    """The partitions that a run covers.
+
+    Args:
+        workspace: the shop.
+        first: first day; None: the calendar's.
+        last: last day; None: the last one in the calendar that any file has, landed already or not yet.
+        complete: see `is_complete`. Then, unless a day is named, only days of new event files are covered: every
+            partition of a run costs Dagster some records, up to date or not. New items or users touch every day.
+
+    Returns:
+        First and last day; a shop without timestamps has one constant day.
+
+    Raises:
+        ShopError: if a day lies outside the calendar, or the last before the first.
+        SourceError: if a source has no file.
+    """
+    start, end = calendar_days(workspace)
+    for day in (first, last):
+        if day is not None and not start <= day <= end:
+            raise ShopError(
+                f"{workspace.shop.location}: day {day} lies outside the calendar, {start} to {end}; "
+                "name a day inside, or widen the calendar."
+            )
+    if first and last and last < first:
+        raise ShopError(f"{workspace.shop.location}: day {last} comes before {first}; swap --from and --to.")
+    new, new_days = _new(workspace)
+    final = day_range({*_held_days(workspace), *new_days}, start, end)[1]
+    if complete and first is None and last is None and new <= {"events"}:
+        return day_range(new_days or {final}, start, end)
+    return first or start, last or max(first or start, final)
+
+
+def _new(workspace: Workspace) -> tuple[set[str], set[date]]:
+    """Kinds of sources that have new files, and the days that stand in those of events."""
+    kinds: set[str] = set()
+    days: set[date] = set()
+    for name, source in workspace.shop.sources.items():
+        for file in new_files(workspace, name):
+            kinds.add(source.kind)
+            days |= days_of_file(workspace, name, file)
+    return kinds, days
+
+
+def _held_days(workspace: Workspace) -> set[date]:
+    events = [name for name, source in workspace.shop.sources.items() if source.kind == "events"]
+    return {day for name in events for day in workspace.lake.day_versions(raw_table(name, "events").key)}
+
+
+def execute(
+    workspace: Workspace,
+    instance: DagsterInstance,
+    out: TextIO,
+    first: date | None = None,
+    last: date | None = None,
+    only: Sequence[dg.AssetKey] | None = None,
+) -> Ran:
+    """Execute the main job in this process. The shop's lock must be held.
+
+    Args:
+        workspace: the shop.
+        instance: where the run is recorded.
+        out: where progress goes, line by line.
+        first: first day; see `days_to_run`.
+        last: last day.
+        only: make these assets only.
+
+    Returns:
+        What became of it; a failed run is an answer, not an exception.
+
+    Raises:
+        ShopError, SourceError: see `days_to_run`.
+    """
+    started = time.monotonic()
+    defs = dg.Definitions.merge(build_defs(workspace), dg.Definitions(loggers={"console": console_logger(out)}))
+    state = state_of(workspace, defs)
+    days = days_to_run(workspace, first, last, complete=is_complete(instance, state))
+    out.write(f"Shop {workspace.shop.name}, {days[0]} to {days[1]}\n")
+    whole = {} if first or last or only else {STATE_TAG: state}
+    result = defs.resolve_job_def(MAIN.name).execute_in_process(
+        instance=instance,
+        run_config={"loggers": {"console": {}}},
+        asset_selection=only,
+        raise_on_error=False,
+        tags={
+            "dagster/asset_partition_range_start": days[0].isoformat(),
+            "dagster/asset_partition_range_end": days[1].isoformat(),
+            PID_TAG: str(os.getpid()),
+            HOME_TAG: str(workspace.home),
+            **whole,
+        },
+    )
+    return _ran(result, time.monotonic() - started)
+
+
+def _ran(result: dg.ExecuteInProcessResult, seconds: float) -> Ran:
+    tables: dict[str, bool] = {}
+    for event in result.all_events:
+        if event.is_step_materialization:
+            materialization = event.step_materialization_data.materialization
+            reused = materialization.metadata.get("reused")
+            tables[".".join(materialization.asset_key.path)] = bool(reused and reused.value)
+    failed = [_failed(event) for event in result.all_events if event.is_step_failure]
+    if not result.success and not failed:
+        failed = [_failed(event) for event in result.all_events if event.is_failure]
+    return Ran(
+        run_id=result.run_id,
+        made=tuple(key for key, reused in tables.items() if not reused),
+        up_to_date=tuple(key for key, reused in tables.items() if reused),
+        failed=tuple(failed),
+        seconds=seconds,
+    )
+
+
+def _failed(event: DagsterEvent) -> Failed:
+    asset = event.step_key.replace("__", ".", 1) if event.step_key else "the run"
+    return Failed(asset=asset, sentence=sentence_of(event), is_expected=is_expected(event))
