@@ -196,7 +196,7 @@ def main() -> None:
     parser.add_argument("--split", type=date.fromisoformat, default=date(2017, 11, 1))
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--epsilon", type=float, default=4.0)
-    parser.add_argument("--popularity", type=float, default=0.65, help="share of mu^2; the ranker has the rest")
+    parser.add_argument("--popularity", type=float, default=0.8, help="share of mu^2; the ranker has the rest")
     parser.add_argument("--clip", type=float, default=1.0)
     parser.add_argument("--grad-clip", type=float, default=0.5)
     parser.add_argument("--steps", type=int, default=16)

@@ -4,6 +4,8 @@ Exit codes: 0 done; 1 the answer is no (a failed run, an unknown user, problems 
 (a wrong argument, a broken shop.yaml, a missing file). An error that nobody foresaw keeps its traceback.
 """
 
+import atexit
+import os
 import sys
 from typing import Any, NoReturn
 
@@ -21,7 +23,7 @@ class Commands(TyperGroup):
         """Run one command line; see `TyperGroup.main`."""
         ends_process = options.pop("standalone_mode", True)
         try:
-            code = super().main(*args, **options, standalone_mode=False)
+            code = super().main(*args, **{**options, "standalone_mode": False})
         except typer.Abort:
             code = 130
         except typer.TyperException as error:
@@ -79,4 +81,12 @@ app.add_typer(ledger.app, name="ledger")
 
 def main() -> None:
     """Entry point of `portrait`."""
-    app(prog_name="portrait")
+    try:
+        app(prog_name="portrait")
+    except SystemExit as done:
+        # DuckDB's binding lists what it takes for leaks on standard error when Python is torn down beside
+        # transformers: so the clean-up that was asked for is done, and the process ends without the rest.
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(done.code if isinstance(done.code, int) else 0)

@@ -12,6 +12,7 @@ from typing import TextIO
 import dagster as dg
 from dagster import DagsterEvent, DagsterInstance, DagsterRunStatus, RunsFilter
 
+from data.connectors import resolve_files
 from data.contracts.raw import raw_table
 from data.ingest import calendar_days, new_files
 from data.lake import digest
@@ -165,19 +166,24 @@ def days_to_run(
             )
     if first and last and last < first:
         raise ShopError(f"{workspace.shop.location}: day {last} comes before {first}; swap --from and --to.")
-    new, new_days = _new(workspace)
-    final = day_range({*_held_days(workspace), *new_days}, start, end)[1]
-    if complete and first is None and last is None and new <= {"events"}:
-        return day_range(new_days or {final}, start, end)
+    kinds, days = _files(workspace, only_new=complete)
+    final = day_range({*_held_days(workspace), *days}, start, end)[1]
+    if complete and first is None and last is None and kinds <= {"events"}:
+        return day_range(days or {final}, start, end)
     return first or start, last or max(first or start, final)
 
 
-def _new(workspace: Workspace) -> tuple[set[str], set[date]]:
-    """Kinds of sources that have new files, and the days that stand in those of events."""
+def _files(workspace: Workspace, *, only_new: bool) -> tuple[set[str], set[date]]:
+    """Kinds of the sources that have files, or new files, and the days that stand in those of events.
+
+    All files are looked at unless the shop file is known to be the one that they were landed with: another time zone
+    gives a landed file other days.
+    """
     kinds: set[str] = set()
     days: set[date] = set()
     for name, source in workspace.shop.sources.items():
-        for file in new_files(workspace, name):
+        files = new_files(workspace, name) if only_new else resolve_files(workspace.shop, name, workspace.landing)
+        for file in files:
             kinds.add(source.kind)
             days |= days_of_file(workspace, name, file)
     return kinds, days

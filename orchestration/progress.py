@@ -12,6 +12,8 @@ EXPECTED = ("ShopError", "SourceError", "KeyFault", "LedgerError", "BudgetRefuse
 """Errors whose message is a whole sentence with the remedy; of all others the traceback is shown."""
 
 
+INTERRUPTED = "DagsterExecutionInterruptedError"
+
 _SKIPPED = re.compile(r"Dependencies for step (\S+) ")
 """How Dagster words that a step is left out after a failure."""
 
@@ -69,7 +71,7 @@ class ConsoleHandler(logging.Handler):
 def is_expected(event: DagsterEvent) -> bool:
     """Whether a failure event carries a sentence made for people."""
     error = _error(event)
-    return _description(event) is not None or (error is not None and error.cls_name in EXPECTED)
+    return _description(event) is not None or (error is not None and error.cls_name in (*EXPECTED, INTERRUPTED))
 
 
 def sentence_of(event: DagsterEvent) -> str:
@@ -80,6 +82,8 @@ def sentence_of(event: DagsterEvent) -> str:
     error = _error(event)
     if error is None:
         return (event.message or "It failed without a word.").strip()
+    if error.cls_name == INTERRUPTED:
+        return "It was stopped by a signal; what is published stays, and the next `portrait run` goes on from there."
     if error.cls_name in EXPECTED:
         return str(error.message).partition(": ")[2].strip()  # Python puts the class before the message
     return str(error.to_string()).strip()

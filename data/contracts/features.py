@@ -4,7 +4,8 @@ from data.contracts.core import DAY, INPUT_VERSION, USER_ID
 from data.contracts.facets import FACETS, HALF_LIVES_DAYS
 from data.contracts.schema import Column, Table
 
-USER = USER_ID.model_copy(update={"required": True})
+USER = USER_ID.model_copy(update={"required": True, "pattern": None})
+"""The pattern was proved in core.events."""
 
 FACET_KEY = (
     Column(name="facet", type="text", doc="Facet.", sensitivity="operational", required=True, one_of=tuple(FACETS)),

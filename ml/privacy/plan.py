@@ -15,7 +15,7 @@ class PlanConstants(BaseModel):
 
     window_days: int = Field(default=28, ge=1)
     """Length of one popularity window and of the ranker's label period, days."""
-    popularity_share: float = Field(default=0.65, gt=0, lt=1)
+    popularity_share: float = Field(default=0.8, gt=0, lt=1)
     """Part of mu^2 for the popularity of the whole catalogue in two windows; the ranker has the rest."""
     popularity_bound: float = Field(default=1.0, gt=0)
     """L2 bound of one user's counts over both windows."""
@@ -34,7 +34,7 @@ def default_plan(
 
     >>> plan = default_plan(4, 4e-6, 2469)
     >>> [(slot.name, round(slot.share, 2)) for slot in plan.slots]
-    [('popularity', 0.65), ('ranker', 0.35)]
+    [('popularity', 0.8), ('ranker', 0.2)]
 
     Args:
         epsilon: for the lifetime of the ledger.

@@ -21,6 +21,7 @@ from opacus.optimizers.optimizer import _check_processed_flag, _mark_as_processe
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml.privacy.mechanisms import _opendp_gaussian
+from ml.ranking.bags import Bags
 
 SENSITIVITY: Final = 2**20
 """Whole units that the clip norm is cut into."""
@@ -33,33 +34,6 @@ _MARGIN: Final = 2.0**-32
 
 _MASKED: Final = -1e4
 """Score of what is not a candidate: exp of it is exactly 0 in float32."""
-
-
-@dataclass(frozen=True, eq=False)
-class Bags:
-    """The bounded bags of some users, padded to one width: one physical batch."""
-
-    features: npt.NDArray[np.float32]
-    """(n_users, width, n_features), finite."""
-    candidate: npt.NDArray[np.bool_]
-    """(n_users, n_heads, width) which cells each head ranks; padding is no candidate."""
-    label: npt.NDArray[np.bool_]
-    """(n_users, n_heads, width) which of the candidates are positive. A user without any teaches nothing."""
-
-    def __post_init__(self) -> None:
-        """Check shapes and finiteness.
-
-        Raises:
-            ValueError: if shapes differ or a feature is not finite.
-        """
-        n_users, width = self.features.shape[:2]
-        if not (self.candidate.shape == self.label.shape == (n_users, self.label.shape[1], width)):
-            raise ValueError(
-                f"bags have features {self.features.shape}, candidate {self.candidate.shape} and label "
-                f"{self.label.shape}; expected (n_users, width, n_features) and twice (n_users, n_heads, width)"
-            )
-        if not bool(np.all(np.isfinite(self.features))):
-            raise ValueError("bags hold a feature that is not finite: its gradient would be NaN; repair the features")
 
 
 class TrainingConfig(BaseModel):

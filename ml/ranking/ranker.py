@@ -9,7 +9,7 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ml.privacy.training import Bags
+from ml.ranking.bags import Bags
 from ml.ranking.features import FEATURES, Candidates, ItemIndex, user_candidates
 from ml.ranking.inputs import Bool, CandidateConfig, Float32, Float64, Indices, Int32, UserItemState
 
@@ -202,7 +202,7 @@ def _reasons(candidates: Candidates, allowed: Bool, head: Float32, best: Indices
     Own items are compared with own items and new ones with new ones: that an own item was bought before says nothing.
     A reason counts only where it contributes something; the item's kind (own or new) always has one left.
     """
-    contribution = (candidates.features * head) @ _GROUPS
+    contribution: Float32 = ((candidates.features * head) @ _GROUPS).astype(np.float32, copy=False)
     rows = np.arange(len(best))[:, None]
     own = candidates.own[rows, best]
     mean = np.where(
@@ -260,7 +260,7 @@ def training_bags(
         chunk_users: users of one physical batch.
 
     Returns:
-        Batches whose two heads are `TASKS`.
+        Batches whose heads are `TASKS`: the second ranks only what the user does not have.
     """
     config = config or CandidateConfig()
     bought = np.unique(label_user.astype(np.int64) * index.n_items + label_item)

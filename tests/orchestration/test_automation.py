@@ -20,6 +20,7 @@ AFTER_DAILY = {
     "features.sequence",
     "profile.profiles",
 }
+DAILY = ("raw.tills", "core.events", "core.events_quarantine", "features.daily")
 LANDED = days("2024-01-02", "2024-01-04")
 NEW = ("20,ann,a,buy,1,0.5,2024-02-05 10:00:00,y1",)
 BAD = [f"3{i},ann,a,buy,-1,0.5,2024-02-06 10:00:0{i},y2" for i in range(5)]
@@ -43,7 +44,9 @@ class Daemon:
         return {key for key in requested if key.split(".")[0] in ("raw", "core", "features", "profile")}
 
     def daily(self, tags=LANDED) -> bool:
-        return execute(self.defs, self.instance, "daily", tags).success
+        """What the daily job does for new events; items and users are left alone, which saves a second."""
+        only = [dg.AssetKey(key.split(".")) for key in DAILY]
+        return execute(self.defs, self.instance, "daily", tags, only=only).success
 
     def begin(self, key: str) -> dg.DagsterRun:
         """A run that has begun to make a table and is not done."""
@@ -65,7 +68,8 @@ def made(tmp_path_factory):
     """A shop that is made up to its profiles; copied by `daemon`, never changed."""
     folder = tmp_path_factory.mktemp("made")
     daemon = Daemon(workspace_of(write_shop(folder / "shop"), folder / "var"))
-    assert daemon.daily(WHOLE) and daemon.make(*AFTER_DAILY)
+    assert execute(daemon.defs, daemon.instance, "daily", WHOLE).success
+    assert daemon.make(*AFTER_DAILY)
     return folder
 
 
@@ -117,8 +121,7 @@ def test_a_change_is_neither_forgotten_nor_asked_for_twice_when_it_meets_an_olde
     assert daemon.daily(days("2024-02-07"))
     assert daemon.tick() == AFTER_DAILY, "the change came after the tables were made"
     land(daemon.workspace, "three.csv", ["22,bob,a,buy,1,0.5,2024-02-08 10:00:00,y4"])
-    assert daemon.daily(days("2024-02-08"))
-    assert daemon.make(*AFTER_DAILY)
+    assert daemon.daily(days("2024-02-08")) and daemon.make(*AFTER_DAILY)
     assert [daemon.tick(), daemon.tick()] == [set(), set()], "the run that was waiting has read it already"
 
 
@@ -177,3 +180,11 @@ def test_the_weekly_refresh_is_due_on_mondays_runs_and_does_not_train(fresh):
     assert result.success
     made = {".".join(e.asset_key.path) for e in result.get_asset_materialization_events() if e.asset_key}
     assert made == AFTER_DAILY
+
+
+@pytest.mark.xfail(strict=True, reason="assets without partitions lack the single-run backfill policy")
+def test_the_command_line_can_give_any_job_a_range_of_days(fresh):
+    """`dg launch --job main --partition-range a...b` asks this of every asset of the job, partitioned or not."""
+    graph = fresh.defs.resolve_asset_graph()
+    policies = {".".join(key.path): graph.get(key).backfill_policy for key in graph.materializable_asset_keys}
+    assert {key for key, policy in policies.items() if policy != dg.BackfillPolicy.single_run()} == set()

@@ -10,22 +10,24 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from data.contracts import TABLES
 from data.settings import REPOSITORY, Settings
-from data.workspace import open_workspace
+from data.workspace import Workspace, open_workspace
 from orchestration.definitions import build_defs
 from orchestration.home import prepare_home
 from tests.support.runs import FIRST, LAST, WHOLE, days, execute, land, rows
 from tests.support.shops import workspace_of, write_shop
 
-KEY = "11" * 32
-TICK_SECONDS = 2
+TICK_SECONDS = 5
+"""The daemon looks at sensors no more often."""
 PATIENCE_SECONDS = 180
+NEW = ["20,ann,d,buy,1,12.0,2024-02-05 10:00:00,y1"]
+BAD = [f"3{i},ann,a,buy,-1,1.0,2024-02-05 11:00:0{i},y2" for i in range(5)]
 LAUNCH = """
 mutation ($job: String!, $tags: [ExecutionTag!]!) {
   launchPipelineExecution(executionParams: {
@@ -54,7 +56,7 @@ def wait(what: str, found: Callable[[], object], seconds: float = PATIENCE_SECON
 class Server:
     """`dg dev` in a process group of its own, on a free port."""
 
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
+    def __init__(self, log: Path) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -63,7 +65,6 @@ class Server:
             self.process = subprocess.Popen(
                 [*command, "--host", "127.0.0.1", "--port", str(self.port)],
                 cwd=REPOSITORY,
-                env=environment,
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
@@ -108,59 +109,80 @@ class Server:
         return found["data"]
 
 
-@pytest.mark.slow
-def test_a_landed_file_goes_all_the_way_once_and_a_bad_one_stops_at_its_gate(tmp_path, monkeypatch):
-    for name in ("DAGSTER_HOME", "PORTRAIT_KEY"):
-        monkeypatch.setenv(name, {"DAGSTER_HOME": str(tmp_path / "home"), "PORTRAIT_KEY": KEY}[name])
+@pytest.fixture
+def shop(tmp_path, monkeypatch):
+    """The corner shop and the environment of its servers."""
     shop_file = write_shop(tmp_path / "shop")
     settings = Settings(shop_file=shop_file, var=tmp_path / "var", threads=1, memory_limit="1GB")
-    workspace = open_workspace(settings)
-    home = prepare_home(settings)
-    environment = {
-        **os.environ,
-        "PORTRAIT_SHOP": str(shop_file),
-        "PORTRAIT_VAR": str(settings.var),
-        "PORTRAIT_THREADS": "1",
-        "PORTRAIT_TICK_SECONDS": str(TICK_SECONDS),
-    }
-    profiles = lambda: rows(workspace, "profile.profiles", but=())  # noqa: E731
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    monkeypatch.setenv("DAGSTER_HOME", str(settings.dagster_home))
+    monkeypatch.setenv("PORTRAIT_KEY", "11" * 32)
+    monkeypatch.setenv("PORTRAIT_SHOP", str(shop_file))
+    monkeypatch.setenv("PORTRAIT_VAR", str(settings.var))
+    monkeypatch.setenv("PORTRAIT_THREADS", "1")
+    monkeypatch.setenv("PORTRAIT_TICK_SECONDS", str(TICK_SECONDS))
+    prepare_home(settings)
+    return open_workspace(settings)
 
-        def runs(**tags: str) -> list[dg.DagsterRun]:
-            return instance.get_runs(dg.RunsFilter(tags={k.replace("_", "/", 1): v for k, v in tags.items()}))
 
-        def is_idle() -> bool:
-            return all(run.is_finished for run in instance.get_runs())
+class Watch:
+    """What the shared instance and the lake say while the servers work."""
 
-        with Server(environment, tmp_path / "log") as server:
-            launched = server.ask(LAUNCH, job="daily", tags=[{"key": k, "value": v} for k, v in WHOLE.items()])
-            run_id = launched["launchPipelineExecution"]["run"]["runId"]
+    def __init__(self, workspace: Workspace, instance: dg.DagsterInstance) -> None:
+        self.workspace, self.instance = workspace, instance
+
+    def of_file(self, name: str) -> list[dg.DagsterRun]:
+        return self.instance.get_runs(dg.RunsFilter(tags={"portrait/file": name}))
+
+    def is_done(self, name: str) -> bool:
+        return any(run.is_finished for run in self.of_file(name))
+
+    def profiled_until(self) -> datetime | None:
+        found = rows(self.workspace, "profile.profiles")
+        return max(row["as_of_utc"] for row in found) if found else None
+
+    def of_profiles(self) -> list[dg.DagsterRun]:
+        key = dg.AssetKey(["profile", "profiles"])
+        return [run for run in self.instance.get_runs() if key in (run.asset_selection or ())]
+
+
+def launch(server: Server, job: str, tags: dict[str, str]) -> str:
+    """Launch a job as the web page does; returns the run's id."""
+    said = server.ask(LAUNCH, job=job, tags=[{"key": key, "value": value} for key, value in tags.items()])
+    return said["launchPipelineExecution"]["run"]["runId"]
+
+
+@pytest.mark.slow
+def test_a_landed_file_goes_all_the_way_once_and_a_bad_one_stops_at_its_gate(shop, tmp_path):
+    with dg.DagsterInstance.get() as instance:
+        watch = Watch(shop, instance)
+        land(shop, "new.csv", NEW)
+        with Server(tmp_path / "log") as server:
+            run_id = launch(server, "daily", WHOLE)
             wait("the launched run ends", lambda: instance.get_run_by_id(run_id).is_finished)
             assert instance.get_run_by_id(run_id).is_success
-            wait("automation makes the profiles", lambda: workspace.lake.published("profile.profiles") and is_idle())
-            before = profiles()
-            land(workspace, "new.csv", ["20,ann,d,buy,1,12.0,2024-02-05 10:00:00,y1"])
-            wait("the sensor launches the file", lambda: runs(portrait_file="new.csv"))
-            wait("automation makes the profiles again", lambda: profiles() != before and is_idle())
+            wait("the run of the landed file ends", lambda: watch.is_done("new.csv"))
+            wait("automation makes the profiles", lambda: watch.profiled_until() == datetime(2024, 2, 6))
+            wait("the run of the profiles ends", lambda: all(run.is_finished for run in watch.of_profiles()))
             server.ask(SET_CURSOR, cursor="}{ damaged")
-        (run,) = runs(portrait_file="new.csv")
-        assert run.is_success and {k: run.tags[k] for k in (FIRST, LAST)} == days("2024-02-05")
-        after = profiles()
+        (run,) = watch.of_file("new.csv")
+        assert run.is_success and {key: run.tags[key] for key in (FIRST, LAST)} == days("2024-02-05")
+        assert all(run.is_success for run in watch.of_profiles())
+        profiles, n_runs = rows(shop, "profile.profiles", but=()), len(watch.of_profiles())
 
-        with Server(environment, tmp_path / "log"):
-            land(workspace, "bad.csv", [f"3{i},ann,a,buy,-1,1.0,2024-02-05 11:00:0{i},y2" for i in range(5)])
-            wait("the sensor launches the bad file", lambda: runs(portrait_file="bad.csv") and is_idle())
-            n_runs = len(instance.get_runs())
-            time.sleep(6 * TICK_SECONDS)
-        (bad,) = runs(portrait_file="bad.csv")
+        with Server(tmp_path / "log"):
+            land(shop, "bad.csv", BAD)
+            wait("the run of the bad file ends", lambda: watch.is_done("bad.csv"))
+            time.sleep(4 * TICK_SECONDS)
+        (bad,) = watch.of_file("bad.csv")
         assert bad.is_failure
-        assert len(runs(portrait_file="new.csv")) == 1
-        assert len(instance.get_runs()) == n_runs, "nothing was launched after the gate had failed"
-        assert profiles() == after
+        assert len(watch.of_file("new.csv")) == 1, "launched again after the restart"
+        assert len(watch.of_profiles()) == n_runs, "launched after a failed gate"
+        assert rows(shop, "profile.profiles", but=()) == profiles
 
     twin = workspace_of(write_shop(tmp_path / "twin"), tmp_path / "twin-var")
-    assert execute(build_defs(twin), dg.DagsterInstance.ephemeral(), "daily", WHOLE).success
-    land(twin, "new.csv", ["20,ann,d,buy,1,12.0,2024-02-05 10:00:00,y1"])
-    assert execute(build_defs(twin), dg.DagsterInstance.ephemeral(), "daily", days("2024-02-05")).success
-    for key in ("core.events", "core.items", "core.users", "core.events_quarantine", "features.daily"):
-        assert rows(twin, key) == rows(workspace, key), key
+    defs, instance = build_defs(twin), dg.DagsterInstance.ephemeral()
+    assert execute(defs, instance, "daily", WHOLE).success
+    land(twin, "new.csv", NEW)
+    assert execute(defs, instance, "daily", days("2024-02-05")).success
+    for key in ("core.events", "core.events_quarantine", "core.items", "core.users", "features.daily"):
+        assert rows(twin, key) == rows(shop, key), key

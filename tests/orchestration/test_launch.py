@@ -131,6 +131,43 @@ def test_a_run_counts_as_complete_only_if_it_was_the_last_and_succeeded_in_the_s
     assert not is_complete(instance, state)
 
 
+def test_another_time_zone_moves_the_last_day_of_a_landed_file(tmp_path):
+    shop = write_shop(tmp_path / "shop", ["1,ann,a,buy,1,1.0,2024-01-05 23:30:00,x"])
+    workspace = workspace_of(shop, tmp_path / "var")
+    execute(workspace, dg.DagsterInstance.ephemeral(), io.StringIO(), only=CORE)
+    assert days_to_run(workspace)[1] == date(2024, 1, 5)
+    shop.write_text(YAML.replace("time: at", "time: {column: at, timezone: America/New_York}"))
+    assert days_to_run(workspace_of(shop, tmp_path / "var"))[1] == date(2024, 1, 6)
+
+
+RUN = """
+import sys, time
+import dagster as dg
+from orchestration.launch import alone, execute
+from tests.support.shops import workspace_of
+from pathlib import Path
+workspace = workspace_of(Path(sys.argv[1]), Path(sys.argv[2]))
+with alone(workspace), dg.DagsterInstance.ephemeral() as instance:
+    for failed in execute(workspace, instance, sys.stdout).failed:
+        print("FAILED", failed.asset, failed.is_expected, failed.sentence, flush=True)
+"""
+
+
+def test_a_signal_stops_a_run_with_one_sentence(workspace):
+    command = [sys.executable, "-c", RUN, str(workspace.shop.location), str(workspace.settings.var)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as runner:
+        for line in runner.stdout:
+            if "core.items: published" in line:
+                runner.send_signal(signal.SIGTERM)
+            if line.startswith("FAILED"):
+                assert " True It was stopped by a signal; what is published stays" in line
+                break
+        else:
+            pytest.fail("the run did not say how it ended")
+    assert workspace.lake.published("core.items") is not None
+
+
 def test_a_missing_source_file_is_an_error_before_anything_runs(workspace):
     (workspace.shop.location.parent / "catalogue.csv").unlink()
     instance = dg.DagsterInstance.ephemeral()

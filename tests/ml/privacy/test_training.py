@@ -5,7 +5,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from ml.privacy.training import SENSITIVITY, Bags, RunDevice, TrainingConfig, listwise_loss, train_listwise
+from ml.privacy.training import SENSITIVITY, RunDevice, TrainingConfig, listwise_loss, train_listwise
+from ml.ranking.bags import Bags
 
 N_HEADS = 2
 DEVICES: list[RunDevice] = ["auto", "cpu", "cuda"] if torch.cuda.is_available() else ["auto", "cpu"]
