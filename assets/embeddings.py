@@ -84,5 +84,6 @@ def _append(workspace: Workspace, hashes: list[str], vectors: npt.NDArray[np.flo
     flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), vectors.shape[1])
     rows = TEXT_EMBEDDINGS.conform(pa.table({"text_hash": hashes, "vector": flat.cast(pa.list_(pa.float32()))}))
     measures = batch_measures(TEXT_EMBEDDINGS, rows=rows.num_rows, orphans={}, quarantined=0)
-    verdicts = prove(TEXT_EMBEDDINGS, rows, measures)
+    with workspace.engine.session() as session:
+        verdicts = prove(TEXT_EMBEDDINGS, rows, measures, session)
     workspace.lake.append(TEXT_EMBEDDINGS, rows, fingerprint=digest(hashes), notes={"verdicts": packed(verdicts)})

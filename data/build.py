@@ -20,6 +20,10 @@ from data.quality import GateFailed, Verdict, batch_measures, failures, prove
 from data.workspace import Workspace
 
 
+DAYS_PER_COMMIT = 92
+"""Days that are made, proved and published at once: what bounds the memory of a long history."""
+
+
 class Made(Frozen):
     """What a maker hands to the gate."""
 
@@ -164,45 +168,66 @@ def refresh_days(
         Contract key -> outcome.
 
     Raises:
-        Refused: if a gate refuses the batch; the last good version of every day stays.
+        Refused: if a gate refuses a batch of `DAYS_PER_COMMIT` days; the last good version of all its days stays.
     """
     lake = workspace.lake
     wanted = _wanted_versions(lake, contracts, by_day, whole, [code_version, config or {}])
     have = _have_versions(workspace, contracts)
     stale = sorted(d for d in set(days) & (set(wanted) | set(have)) if wanted.get(d) != have.get(d))
-    made: Mapping[str, Made] = {}
-    verdicts: dict[str, list[Verdict]] = {}
-    if stale:
+    outcomes = {c.key: _standing(lake, c) for c in contracts}
+    for start in range(0, len(stale), DAYS_PER_COMMIT):
+        chunk = stale[start : start + DAYS_PER_COMMIT]
         with workspace.engine.session() as session:
-            _attach(session, lake, [*(Slice(table=t, days=tuple(stale)) for t in by_day), *whole])
-            versions = pa.table(
-                {"day": pa.array(stale, pa.date32()), "input_version": [wanted.get(d, "") for d in stale]}
+            _attach(session, lake, [*(Slice(table=t, days=tuple(chunk)) for t in by_day), *whole])
+            versions = [wanted.get(d, "") for d in chunk]
+            session.register(
+                "input_versions", pa.table({"day": pa.array(chunk, pa.date32()), "input_version": versions})
             )
-            session.register("input_versions", versions)
             made = make(session)
-            for contract in contracts:
-                conformed = contract.conform(made[contract.key].data)
-                verdicts[contract.key] = _gate(contract, conformed, made[contract.key], session)
-    return {c.key: _publish_days(workspace, c, made.get(c.key), verdicts.get(c.key), stale) for c in contracts}
+            verdicts = {c.key: _gate(c, c.conform(made[c.key].data), made[c.key], session) for c in contracts}
+        for contract in contracts:
+            key = contract.key
+            outcomes[key] = _publish_days(lake, contract, made[key], verdicts[key], chunk, outcomes[key])
+    return {c.key: outcomes[c.key] or _founded(workspace, c) for c in contracts}
+
+
+def _standing(lake: Lake, contract: Table) -> Outcome | None:
+    found = lake.published(contract.key)
+    if found is None:
+        return None
+    return Outcome(published=found, verdicts=published_verdicts(found), is_reused=True, days=0)
+
+
+def _founded(workspace: Workspace, contract: Table) -> Outcome:
+    """An empty table where there is none and no day has rows, if its contract allows that."""
+    made = Made(data=contract.arrow_schema().empty_table())
+    with workspace.engine.session() as session:
+        verdicts = _gate(contract, made.data, made, session)
+    notes = {"verdicts": packed(verdicts)}
+    found = workspace.lake.publish(contract, made.data, fingerprint="", days=[], notes=notes)
+    return Outcome(published=found, verdicts=tuple(verdicts), is_reused=False, days=0)
 
 
 def _publish_days(
-    workspace: Workspace, contract: Table, made: Made | None, verdicts: list[Verdict] | None, stale: Sequence[date]
-) -> Outcome:
-    lake = workspace.lake
-    found = lake.published(contract.key)
-    if made is not None and verdicts is not None:
-        filled = set(made.data.column("day").unique().to_pylist()) | (set(lake.day_versions(contract.key)) & set(stale))
-        if filled or found is None:
-            notes = {**made.notes, "verdicts": packed(verdicts)}
-            published = lake.publish(
-                contract, made.data, fingerprint=digest(sorted(map(str, filled))), days=sorted(filled), notes=notes
-            )
-            return Outcome(published=published, verdicts=tuple(verdicts), is_reused=False, days=len(filled))
-    if found is None:
-        empty = contract.arrow_schema().empty_table()
-        found = lake.publish(contract, empty, fingerprint="", days=[], notes={"verdicts": "[]"})
-    return Outcome(published=found, verdicts=published_verdicts(found), is_reused=True, days=0)
+    lake: Lake, contract: Table, made: Made, verdicts: list[Verdict], days: Sequence[date], before: Outcome | None
+) -> Outcome | None:
+    """Publish one chunk of days; days without rows, before and now, are no news."""
+    filled = set(made.data.column("day").unique().to_pylist()) | (set(lake.day_versions(contract.key)) & set(days))
+    if not filled:
+        return before
+    published = lake.publish(
+        contract,
+        made.data,
+        fingerprint=digest(sorted(map(str, filled))),
+        days=sorted(filled),
+        notes={**made.notes, "verdicts": packed(verdicts)},
+    )
+    return Outcome(
+        published=published,
+        verdicts=tuple(verdicts),
+        is_reused=False,
+        days=(before.days or 0 if before else 0) + len(filled),
+    )
 
 
 def _wanted_versions(
@@ -237,7 +262,7 @@ def _gate(contract: Table, batch: pa.Table, made: Made, session: Session) -> lis
         )
         orphans[reference.column] = session.query(sql).column("n")[0].as_py()
     measures = batch_measures(contract, rows=batch.num_rows, orphans=orphans, quarantined=made.quarantined)
-    verdicts = prove(contract, batch, measures)
+    verdicts = prove(contract, batch, measures, session)
     said = failures(contract, verdicts)
     if said:
         raise Refused(contract.key, f"{said}{made.remark}", verdicts)

@@ -117,7 +117,9 @@ def _read(workspace: Workspace, source: str, file: SourceFile, key: bytes) -> pa
 def _append(workspace: Workspace, source: str, parts: Sequence[pa.Table], overwrite: bool) -> None:
     contract = raw_table(source, workspace.shop.sources[source].kind)
     rows = pa.concat_tables(parts)
-    verdicts = prove(contract, rows, batch_measures(contract, rows=rows.num_rows, orphans={}, quarantined=0))
+    with workspace.engine.session() as session:
+        measures = batch_measures(contract, rows=rows.num_rows, orphans={}, quarantined=0)
+        verdicts = prove(contract, rows, measures, session)
     said = failures(contract, verdicts)
     if said:
         raise Refused(contract.key, said, verdicts)

@@ -19,7 +19,7 @@ DAILY = dg.define_asset_job(
 REFRESH = dg.define_asset_job(
     "weekly_refresh",
     selection=dg.AssetSelection.groups("features", "profile", "out") - DAYS,
-    description="Profiles and recommendations as of the last landed day. Does not train: releases are planned, not due.",
+    description="Profiles and recommendations as of the last landed day. Does not train: releases have their slots.",
 )
 
 JOBS = [MAIN, DAILY, REFRESH]

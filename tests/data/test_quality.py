@@ -5,6 +5,7 @@ import pyarrow.compute as pc
 import pytest
 
 from data.contracts.schema import Column, Table
+from data.engine import DuckDB
 from data.quality import Measure, batch_measures, expectation_names, failures, prove
 
 PEOPLE = Table(
@@ -33,11 +34,25 @@ def with_value(column, value):
     return table.set_column(table.column_names.index(column), column, pa.array(values, table.column(column).type))
 
 
-def verdicts(table, quarantined=0):
-    return prove(PEOPLE, table, batch_measures(PEOPLE, rows=table.num_rows, orphans={}, quarantined=quarantined))
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    with DuckDB(tmp_path_factory.mktemp("spill"), 1, "500MB").session() as one:
+        yield one
 
 
-def test_good_rows_pass_every_expectation_by_name():
+@pytest.fixture(params=["core.people", "out.people"], ids=["by row", "by count"])
+def verdicts(request, session):
+    """Proves a table by both instruments: the contract's layer decides which."""
+    contract = PEOPLE.model_copy(update={"key": request.param})
+
+    def run(table, quarantined=0, measures=None):
+        facts = batch_measures(contract, rows=table.num_rows, orphans={}, quarantined=quarantined)
+        return prove(contract, table, facts if measures is None else measures, session)
+
+    return run
+
+
+def test_good_rows_pass_every_expectation_by_name(verdicts):
     found = verdicts(good())
     assert [v.check for v in found] == list(expectation_names(PEOPLE))
     assert all(v.passed for v in found) and failures(PEOPLE, found) is None
@@ -56,7 +71,7 @@ CORRUPTIONS = {
 
 
 @pytest.mark.parametrize("check", CORRUPTIONS)
-def test_exactly_the_corrupted_respect_fails(check):
+def test_exactly_the_corrupted_respect_fails(verdicts, check):
     make, quarantined = CORRUPTIONS[check]
     found = verdicts(make(), quarantined)
     assert [v.check for v in found if not v.passed] == [check]
@@ -67,22 +82,22 @@ def test_every_expectation_has_its_corruption():
     assert set(CORRUPTIONS) == set(expectation_names(PEOPLE))
 
 
-def test_a_missing_column_breaks_its_checks_and_does_not_pass():
+def test_a_missing_column_breaks_its_checks_and_does_not_pass(verdicts):
     found = {v.check: v for v in verdicts(good().drop_columns(["age"]))}
     assert not found["age_between"].passed and found["age_between"].broke
     assert not found["schema"].passed
 
 
-def test_a_check_that_did_not_run_has_not_passed():
-    found = {v.check: v for v in prove(PEOPLE, good(), [])}
+def test_a_check_that_did_not_run_has_not_passed(verdicts):
+    found = {v.check: v for v in verdicts(good(), measures=[])}
     assert not found["row_count"].passed and found["row_count"].broke == "the check did not run"
 
 
-def test_no_value_of_a_person_reaches_a_verdict():
+def test_no_value_of_a_person_reaches_a_verdict(verdicts):
     found = verdicts(with_value("id", "secret-id"))
     assert "secret-id" not in str(found)
 
 
-def test_a_measure_outside_its_interval_fails():
-    found = prove(PEOPLE, good(), [Measure(name="row_count", value=1, minimum=2)])
+def test_a_measure_outside_its_interval_fails(verdicts):
+    found = verdicts(good(), measures=[Measure(name="row_count", value=1, minimum=2)])
     assert not next(v for v in found if v.check == "row_count").passed

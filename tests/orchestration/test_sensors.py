@@ -16,7 +16,7 @@ from data.contracts.core import EVENTS, EVENTS_QUARANTINE
 from data.workspace import Workspace
 from orchestration import sensors
 from orchestration.definitions import build_defs
-from orchestration.sensors import landed_files, look_once
+from orchestration.sensors import landed_files
 from tests.support.runs import FIRST, LAST, WHOLE, days, execute, land, rows
 from tests.support.shops import CATALOGUE, GOOD, workspace_of, write_shop
 
@@ -229,7 +229,16 @@ def test_rows_of_days_outside_the_calendar_are_launched_and_set_aside(landed):
 
 
 def test_the_sensor_sees_the_files_that_a_run_reads_and_no_others(sensor):
-    for name in ("a.csv", "b.csv.gz", ".hidden.csv", "_SUCCESS", "c.csv.tmp", "d.csv.part", "notes.pdf", "deep/e.JSONL"):
+    for name in (
+        "a.csv",
+        "b.csv.gz",
+        ".hidden.csv",
+        "_SUCCESS",
+        "c.csv.tmp",
+        "d.csv.part",
+        "notes.pdf",
+        "deep/e.JSONL",
+    ):
         land(sensor.workspace, name, NEW)
     landing = sensor.workspace.landing
     read = {f.path for f in resolve_files(sensor.workspace.shop, "tills", landing) if f.path.startswith(str(landing))}
@@ -262,7 +271,9 @@ def test_a_tick_reads_no_more_than_it_has_time_for(sensor, monkeypatch):
 
 def test_the_launched_run_writes_the_days_of_the_file_and_no_others(landed):
     workspace = landed.workspace
-    before = {key: (versions(workspace, key), workspace.lake.day_versions(key)) for key in (EVENTS.key, "features.daily")}
+    before = {
+        key: (versions(workspace, key), workspace.lake.day_versions(key)) for key in (EVENTS.key, "features.daily")
+    }
     table = workspace.lake.published(EVENTS.key).version
     old = rows(workspace, EVENTS.key)
     late = ("30,ann,d,buy,1,12.0,2024-01-03 18:00:00,l1",)
@@ -297,12 +308,8 @@ def test_the_same_events_again_change_nothing_but_the_duplicates_in_quarantine(l
     assert len(aside) == len(GOOD) and {r["reason"] for r in aside} == {"duplicate"}
 
 
-def test_a_file_without_readable_bytes_is_named_by_its_delivery(sensor):
-    link = sensor.workspace.landing / "tills" / "gone.csv"
-    link.parent.mkdir(parents=True)
-    link.symlink_to("nowhere.csv")
-    good = land(sensor.workspace, "good.csv", NEW)
-    assert look_once(sensor.workspace, None).run_requests == []
-    cursor = look_once(sensor.workspace, None).cursor
-    (request,) = look_once(sensor.workspace, cursor).run_requests
-    assert request.tags["portrait/file"] == good.name
+def test_a_link_to_nothing_holds_nothing_back(sensor):
+    land(sensor.workspace, "good.csv", NEW).with_name("gone.csv").symlink_to("nowhere.csv")
+    sensor.tick()
+    (request,) = sensor.tick()
+    assert request.tags["portrait/file"] == "good.csv"

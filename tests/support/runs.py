@@ -46,4 +46,5 @@ def execute(
 ) -> dg.ExecuteInProcessResult:
     """Execute a job, or some assets of it, without raising what a step raises."""
     found = defs.resolve_implicit_global_asset_job_def() if job == "__ASSET_JOB" else defs.resolve_job_def(job)
-    return found.execute_in_process(instance=instance, tags=tags, asset_selection=only, raise_on_error=False)
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    return found.execute_in_process(quiet, instance=instance, tags=tags, asset_selection=only, raise_on_error=False)

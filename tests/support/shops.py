@@ -1,6 +1,8 @@
 """Small real shops on disk, and workspaces on them."""
 
+import random
 from collections.abc import Sequence
+from datetime import date, timedelta
 from pathlib import Path
 
 from data.settings import Settings
@@ -62,3 +64,130 @@ def write_shop(folder: Path, lines: Sequence[str] = GOOD, yaml: str = YAML) -> P
 def workspace_of(shop_file: Path, var: Path) -> Workspace:
     """A workspace on a shop file with its own var folder."""
     return open_workspace(Settings(shop_file=shop_file, var=var, threads=2, memory_limit="1GB"))
+
+
+LIVELY = """\
+name: lively
+currency: EUR
+catalogue_public: true
+public_benchmark: true
+declared_users: {declared}
+calendar: {{start: {first}, end: {end}}}
+landing: landing
+evaluation: {{test_start: {test}, test_days: {length}}}
+sources:
+  tills:
+    kind: events
+    path: tills.csv
+    event_type: {{column: what, values: {{buy: purchase, look: view, back: return, ask: search}}}}
+    time: at
+    columns:
+      event_id: id
+      user_id: customer
+      item_id: sku
+      quantity: qty
+      value: paid
+      discount: saved
+      session_id: basket
+      text: words
+  catalogue:
+    kind: items
+    path: catalogue.csv
+    columns:
+      item_id: sku
+      title: name
+      category_path: [department, kind, sort]
+      brand: brand
+      price: price
+      availability: stock
+  members:
+    kind: users
+    path: members.csv
+    columns: {{user_id: customer, consent: agrees, attributes: [town]}}
+"""
+LIVELY_HEADER = "id,customer,sku,what,qty,paid,saved,at,basket,words"
+LIVELY_START = date(2024, 1, 1)
+N_ITEMS = 48
+_NOUNS = ("Apple", "Bread", "Candle", "Dish", "Egg", "Fork", "Glass", "Honey", "Ink", "Jam", "Kettle", "Lamp")
+
+
+def customer(number: int) -> str:
+    """The raw id of a customer of the lively shop: a word that nothing else of Portrait contains."""
+    return f"Quill{number:03d}Vasquez"
+
+
+def lively_shop(folder: Path, seed: int, n_users: int = 40, days: int = 90) -> Path:
+    """Write a shop in which every table gets rows, with dirt of each kind, and return the YAML's path.
+
+    Everybody has habits and comes back for them, so that the label periods hold known and new purchases: the 28 days
+    before `test_start`, and the last 28 days of the history after it (a fifth of a shorter history).
+    One line of each file is a fault or a duplicate; one item in twelve is out of stock; the last customer does not agree
+    to a profile; neighbouring customers share ids of events.
+
+    Args:
+        folder: where the files go.
+        seed: of everything drawn.
+        n_users: customers, at least 10.
+        days: length of the history from `LIVELY_START`, at least 45.
+    """
+    draw = random.Random(seed)
+    length = 28 if days >= 85 else days // 5
+    first, test = LIVELY_START, LIVELY_START + timedelta(days=days - length)
+    lines: list[str] = []
+    for who in range(n_users):
+        habits = [draw.randrange(N_ITEMS) for _ in range(6)]
+        for visit in range(days // 5):
+            day = first + timedelta(days=min(days - 1, visit * 5 + draw.randrange(5)))
+            lines += _visit(draw, who, visit, day, habits)
+    lines += ["bad1,,sku001,buy,-1,1.0,0,2024-01-09 10:00:00,bad,", lines[0]]
+    folder.mkdir(parents=True, exist_ok=True)
+    end = first + timedelta(days=days + 60)
+    (folder / "shop.yaml").write_text(
+        LIVELY.format(declared=n_users, first=first, end=end, test=test, length=length), encoding="utf-8"
+    )
+    write_lines(folder / "tills.csv", LIVELY_HEADER, lines)
+    items = [
+        f"sku{n:03d},{_NOUNS[n % 12]} {n // 12},Dept {n % 2},Kind {n % 4},Sort {n % 8},Brand {n % 5},{1 + n % 9}.5,"
+        + ("no" if n % 12 == 11 else "yes")
+        for n in range(N_ITEMS)
+    ]
+    write_lines(folder / "catalogue.csv", "sku,name,department,kind,sort,brand,price,stock", [*items, items[3]])
+    members = [f"{customer(n)},{'no' if n == n_users - 1 else 'yes'},Town {n % 3}" for n in range(n_users)]
+    write_lines(folder / "members.csv", "customer,agrees,town", [*members, members[0]])
+    return folder / "shop.yaml"
+
+
+def _visit(draw: random.Random, who: int, visit: int, day: date, habits: Sequence[int]) -> list[str]:
+    """Till lines of one basket; customers 2 n and 2 n + 1 number theirs alike."""
+    found = []
+    for number in range(draw.randrange(2, 5)):
+        item = draw.choice(habits) if draw.random() < 0.7 else draw.randrange(N_ITEMS)
+        what = draw.choice(("buy", "buy", "buy", "buy", "look", "back"))
+        units, paid = draw.randrange(1, 4), (1 + item % 9) * 1.5
+        found.append(
+            f"e{who // 2}-{visit}-{number},{customer(who)},sku{item:03d},{what},{units},{paid * units:.2f},"
+            f"{draw.choice(('0', '0', '0.25'))},{day} {9 + who % 9:02d}:{number:02d}:00,b{who}-{visit},"
+        )
+    if draw.random() < 0.1:
+        found.append(f"e{who // 2}-{visit}-s,{customer(who)},,ask,,,,{day} 09:00:00,b{who}-{visit},warm lamp")
+    if draw.random() < 0.1:
+        found.append(f"n{who}-{visit},,sku{draw.randrange(N_ITEMS):03d},buy,1,2.0,0,{day} 12:00:00,g{who}-{visit},")
+    return found
+
+
+def write_lines(path: Path, header: str, lines: Sequence[str]) -> Path:
+    """Write a CSV file, and the folder that it stands in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([header, *lines, ""]), encoding="utf-8")
+    return path
+
+
+def remove_customer(folder: Path, name: str) -> int:
+    """Take every line of one customer out of the files of a lively shop; returns how many lines there were."""
+    removed = 0
+    for path in (folder / "tills.csv", folder / "members.csv"):
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if name not in line.split(",")]
+        removed += len(lines) - len(kept)
+        path.write_text("".join(kept), encoding="utf-8")
+    return removed
