@@ -60,8 +60,11 @@ def build() -> list[dg.AssetsDefinition]:
 
 def _embed(context: dg.AssetExecutionContext, workspace: Workspace, texts: pa.Table) -> pa.Table:
     """Fill the cache with what it lacks, chunk by chunk, and say which hash is each item's."""
+    from transformers.utils import logging
+
     from ml import encoders
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     encoder = encoders.load(encoder_folder(), threads=workspace.settings.encoder_threads)
     item_texts = texts.column("item_text").to_pylist()
     missing = encoders.missing(item_texts, _cached(workspace), encoder.model_hash)

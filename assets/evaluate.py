@@ -9,7 +9,7 @@ import pyarrow as pa
 from assets import arrays
 from assets.release import plan_of
 from data.build import Made
-from data.contracts.out import TASKS
+from data.contracts.out import EVALUATION, TASKS
 from data.engine import Session
 from data.history import History, Periods
 from data.workspace import Workspace
@@ -54,11 +54,16 @@ def evaluate(workspace: Workspace, session: Session, spans: Periods, tell: Calla
         tell(f"out.evaluation: {task} scored for {len(lists)} models")
     notes = {f"{r['task']}_{r['model']}_{r['metric']}": f"{r['score']:.6f}" for r in rows if r["metric"] == "ndcg"}
     days = {"test_start": spans.test.date().isoformat(), "test_end": spans.end.date().isoformat()}
-    return Made(data=pa.Table.from_pylist(rows), notes=notes | days)
+    return Made(data=pa.Table.from_pylist(rows, schema=EVALUATION.arrow_schema()), notes=notes | days)
 
 
 def _lists(
-    state: Any, catalogue: "Catalogue", released: "ReleasedPopularity", weights: "RankerWeights", task: Any, n_users: int
+    state: Any,
+    catalogue: "Catalogue",
+    released: "ReleasedPopularity",
+    weights: "RankerWeights",
+    task: Any,
+    n_users: int,
 ) -> "Int32":
     from ml.ranking.features import index_items
     from ml.ranking.inputs import CandidateConfig
@@ -88,15 +93,15 @@ def _scored(task: str, model: str, lists: "Int32", wanted: Any, n_items: int) ->
     from ml.evaluation import per_user_metrics, summarise
 
     found = summarise(per_user_metrics(lists, *wanted), lists, n_items)
+    if found.n_users == 0:
+        return []
     return [
         {"task": task, "model": model, "metric": m, "score": getattr(found, m), "n_users": found.n_users}
         for m in ("ndcg", "recall", "mrr", "coverage")
     ]
 
 
-def _twin(
-    workspace: Workspace, history: History, catalogue: "Catalogue"
-) -> "tuple[ReleasedPopularity, RankerWeights]":
+def _twin(workspace: Workspace, history: History, catalogue: "Catalogue") -> "tuple[ReleasedPopularity, RankerWeights]":
     """The same line without noise: a figure for the report of a public benchmark, kept nowhere."""
     from ml.privacy.plan import PlanConstants
     from ml.privacy.training import TrainingConfig, train_listwise

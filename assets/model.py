@@ -67,7 +67,9 @@ def _release(contract: Table, inputs: list[Table], maker: Maker) -> dg.AssetsDef
         kinds={"pytorch" if contract is RANKER else "python", "delta"},
         code_version=CODE_VERSIONS[contract.key],
         body=body,
-        lineage={contract.key: {c.name: [(DAILY.key, "decayed_104d"), (DAILY.key, "key")] for c in contract.columns[1:2]}},
+        lineage={
+            contract.key: {c.name: [(DAILY.key, "decayed_104d"), (DAILY.key, "key")] for c in contract.columns[1:2]}
+        },
         pool="training",
         has_warning=True,
     )
@@ -78,9 +80,7 @@ def _window(rows: pa.Table, start: date, end: date) -> pa.Table:
     return rows.append_column("window_start", days[0]).append_column("window_end", days[1])
 
 
-def _popularity(
-    context: dg.AssetExecutionContext, workspace: Workspace, session: Session, spans: Periods
-) -> Made:
+def _popularity(context: dg.AssetExecutionContext, workspace: Workspace, session: Session, spans: Periods) -> Made:
     from ml.privacy.mechanisms import release_popularity
 
     history = History(workspace, session, spans)
@@ -105,7 +105,7 @@ def _popularity(
         workspace,
         POPULARITY,
         "popularity",
-        run_id=context.run_id,
+        run_id=context.run.run_id,
         code_version=CODE_VERSIONS[POPULARITY.key],
         inputs=rows_digest(*windows, pa.table({"item_id": history.item_ids})),
         mechanism=mechanism,
@@ -164,7 +164,7 @@ def _ranker(context: dg.AssetExecutionContext, workspace: Workspace, session: Se
         workspace,
         RANKER,
         "ranker",
-        run_id=context.run_id,
+        run_id=context.run.run_id,
         code_version=CODE_VERSIONS[RANKER.key],
         inputs=digest(rows_digest(history.named(found), labels), public),
         mechanism=mechanism,

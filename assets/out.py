@@ -184,4 +184,3 @@ def _unusual(session: Session) -> pa.Table:
             "feature": pa.array([u.feature for u in report.top], pa.string()),
         }
     )
-

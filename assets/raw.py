@@ -38,7 +38,7 @@ def _raw(source: str, kind: str) -> dg.AssetsDefinition:
         outcome, problems = ingest(workspace, source, context.log.info)
         for problem in problems:
             context.log.error(problem)
-        return {contract.key: outcome}
+        return {contract.key: outcome.model_copy(update={"warning": " ".join(problems)})}
 
     return table_asset(
         [contract],
@@ -47,4 +47,5 @@ def _raw(source: str, kind: str) -> dg.AssetsDefinition:
         code_version="1",
         body=body,
         pool="lake",
+        has_warning=True,
     )

@@ -67,7 +67,14 @@ def artefacts(lake: Lake) -> list[tuple[str, int, str]]:
 
 
 def release(
-    workspace: Workspace, contract: Table, slot: str, *, run_id: str, code_version: str, inputs: str, mechanism: Mechanism
+    workspace: Workspace,
+    contract: Table,
+    slot: str,
+    *,
+    run_id: str,
+    code_version: str,
+    inputs: str,
+    mechanism: Mechanism,
 ) -> tuple[pa.Table, dict[str, str]]:
     """Run one planned release, or fetch it if the same was committed before.
 

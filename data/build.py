@@ -35,6 +35,10 @@ class Made(Frozen):
     """Rows set aside for a fault while making it."""
     notes: Mapping[str, str] = {}
     """Facts for the commit."""
+    lag_days: float = 0
+    """Days from the newest row that the table would have to the end of the calendar, or to today."""
+    max_lag_days: float | None = None
+    """What the shop allows; None: anything."""
     remark: str = ""
     """What a refusal adds to its sentence, for example the counts by reason."""
 
@@ -261,7 +265,14 @@ def _gate(contract: Table, batch: pa.Table, made: Made, session: Session) -> lis
             f"(select 1 from {target.key} t where t.{reference.target} = b.{reference.column})"
         )
         orphans[reference.column] = session.query(sql).column("n")[0].as_py()
-    measures = batch_measures(contract, rows=batch.num_rows, orphans=orphans, quarantined=made.quarantined)
+    measures = batch_measures(
+        contract,
+        rows=batch.num_rows,
+        orphans=orphans,
+        quarantined=made.quarantined,
+        lag_days=made.lag_days,
+        max_lag_days=made.max_lag_days,
+    )
     verdicts = prove(contract, batch, measures, session)
     said = failures(contract, verdicts)
     if said:

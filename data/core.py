@@ -6,6 +6,7 @@ they do not count towards the quarantine share.
 
 import json
 from collections.abc import Mapping
+from datetime import date
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -85,7 +86,17 @@ def make_events(workspace: Workspace, session: Session) -> Mapping[str, Made]:
     """
     sql = events_sql(workspace)
     session.define("landed.events", landed_sql(workspace.shop, "events"))
-    return _split(workspace.shop, session, sql, "events_checked", EVENTS, EVENTS_QUARANTINE)
+    made = _split(workspace.shop, session, sql, "events_checked", EVENTS, EVENTS_QUARANTINE)
+    clean = made[EVENTS.key]
+    timely = {"lag_days": _lag_days(workspace, clean.data), "max_lag_days": workspace.shop.max_lag_days}
+    return {**made, EVENTS.key: clean.model_copy(update=timely)}
+
+
+def _lag_days(workspace: Workspace, batch: pa.Table) -> float:
+    """Days from the newest day, published or in the batch, to the calendar's end or today, whichever is earlier."""
+    days = set(workspace.lake.day_versions(EVENTS.key)) | set(batch.column("day").unique().to_pylist())
+    _, end = calendar_days(workspace)
+    return (min(end, date.today()) - max(days)).days if days else 0
 
 
 def make_rows(workspace: Workspace, session: Session, kind: str) -> Mapping[str, Made]:

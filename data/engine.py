@@ -119,4 +119,5 @@ class DuckDB:
         }
         with duckdb.connect(config=config) as connection:
             connection.execute("set TimeZone = 'UTC'")
+            connection.execute("set enable_progress_bar = false")
             yield DuckDBSession(connection)

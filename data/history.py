@@ -55,7 +55,9 @@ def periods(workspace: Workspace, window_days: int) -> Periods:
     if shop.calendar is None:
         day = datetime(1970, 1, 2)
         window = (day.date(), end_of(day.date()).date())
-        return Periods(fit=end_of(day.date()), test=end_of(day.date()), end=end_of(day.date()), windows=(window, window))
+        return Periods(
+            fit=end_of(day.date()), test=end_of(day.date()), end=end_of(day.date()), windows=(window, window)
+        )
     start = shop.evaluation.test_start
     length = timedelta(days=shop.evaluation.test_days)
     if start is None:
@@ -144,7 +146,9 @@ class History:
         if not self.is_timed:
             return self._dealt(phase, is_label=True)[1]
         spans = self.spans
-        return self.taken_between(*((spans.fit.date(), spans.test.date()) if phase == "fit" else (spans.test.date(), spans.end.date())))
+        return self.taken_between(
+            *((spans.fit.date(), spans.test.date()) if phase == "fit" else (spans.test.date(), spans.end.date()))
+        )
 
     def numbered(self, pairs: pa.Table) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """(user_id, item_id) pairs as user and item numbers; pairs of unknown items are left out."""

@@ -75,7 +75,19 @@ def _rules(column: Column) -> list[str]:
     return rules
 
 
-def batch_measures(contract: Table, *, rows: int, orphans: Mapping[str, int], quarantined: int) -> list[Measure]:
+UNLIMITED_DAYS = 1e6
+"""Stands for no limit on the age of data: three thousand years."""
+
+
+def batch_measures(
+    contract: Table,
+    *,
+    rows: int,
+    orphans: Mapping[str, int],
+    quarantined: int,
+    lag_days: float = 0,
+    max_lag_days: float | None = None,
+) -> list[Measure]:
     """The batch facts that a contract limits.
 
     Args:
@@ -83,6 +95,8 @@ def batch_measures(contract: Table, *, rows: int, orphans: Mapping[str, int], qu
         rows: rows of the cleaned batch.
         orphans: rows per referring column whose target is missing.
         quarantined: rows that were set aside for a fault (duplicates are not faults).
+        lag_days: days from the newest row that the table would have to the end of the calendar, or to today.
+        max_lag_days: what the shop allows; None: anything.
 
     Returns:
         One measure per limit of the contract.
@@ -96,6 +110,10 @@ def batch_measures(contract: Table, *, rows: int, orphans: Mapping[str, int], qu
         share = quarantined / max(rows + quarantined, 1)
         doc = "Share of the batch's rows that were set aside for a fault."
         found.append(Measure(name="quarantine_share", value=share, maximum=contract.max_quarantine_share, doc=doc))
+    if contract.is_timely:
+        limit = UNLIMITED_DAYS if max_lag_days is None else max_lag_days
+        doc = "Days from the newest row to the end of the calendar, or to today."
+        found.append(Measure(name="freshness", value=lag_days, maximum=limit, doc=doc))
     return found
 
 

@@ -79,6 +79,7 @@ EVENTS = Table(
     references=(Reference(column="item_id", table="core.items", target="item_id"),),
     min_rows=1,
     max_quarantine_share=0.05,
+    is_timely=True,
 )
 
 ITEMS = Table(

@@ -60,7 +60,6 @@ EVALUATION = Table(
         ),
     ),
     primary_key=("task", "model", "metric"),
-    min_rows=1,
 )
 
 UNUSUAL_EVENTS = Table(

@@ -100,6 +100,8 @@ class Table(Frozen):
     """Fewer rows in the published table are a fault."""
     max_quarantine_share: float | None = None
     """Largest share of a batch's rows that may be quarantined before the batch is refused; None: no row gate here."""
+    is_timely: bool = False
+    """Whether the age of the newest row is held against the shop's `max_lag_days`."""
     retention_days: int | None = None
     """How long rows are kept after their day; None: as long as the source."""
 

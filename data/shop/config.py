@@ -74,6 +74,8 @@ class Shop(Frozen):
     """True only for data that anyone may download; allows non-private twins beside it."""
     declared_users: Annotated[int, Field(ge=1)] | None = None
     """Publicly known size of the user base; null: one charged `shape` release finds it."""
+    max_lag_days: Annotated[int, Field(ge=0)] | None = None
+    """Oldest that the newest event may be, in days before today (or the calendar's end); null: any age passes."""
     catalogue_public: bool = False
     """Codes, texts and list prices of the items are public; never counts or paid prices."""
     calendar: Calendar | None = None

@@ -5,7 +5,7 @@ import pytest
 
 from data.contracts.core import EVENTS
 from orchestration.definitions import build_defs
-from tests.support.shops import GOOD, workspace_of, write_shop
+from tests.support.shops import GOOD, YAML, workspace_of, write_shop
 
 RANGE = {"dagster/asset_partition_range_start": "2024-01-01", "dagster/asset_partition_range_end": "2024-03-31"}
 
@@ -101,3 +101,12 @@ def test_a_second_run_makes_nothing(tmp_path):
     reused = [m.metadata["reused"].value for m in result.asset_materializations_for_node("core__events")]
     assert reused and all(reused)
     assert workspace.lake.published(EVENTS.key).version == version
+
+
+@pytest.mark.parametrize(("allowed", "passes"), [(90, True), (3, False)])
+def test_events_that_are_too_old_are_refused_where_the_shop_says_how_old_they_may_be(tmp_path, allowed, passes):
+    yaml = YAML.replace("currency: EUR", f"currency: EUR\nmax_lag_days: {allowed}")
+    workspace = workspace_of(write_shop(tmp_path / "shop", yaml=yaml), tmp_path / "var")
+    result = run(workspace, raise_on_error=False)
+    failed = [e.check_name for e in result.get_asset_check_evaluations() if not e.passed]
+    assert (result.success, failed) == ((True, []) if passes else (False, ["freshness"]))

@@ -121,8 +121,8 @@ def lively_shop(folder: Path, seed: int, n_users: int = 40, days: int = 90) -> P
 
     Everybody has habits and comes back for them, so that the label periods hold known and new purchases: the 28 days
     before `test_start`, and the last 28 days of the history after it (a fifth of a shorter history).
-    One line of each file is a fault or a duplicate; one item in twelve is out of stock; the last customer does not agree
-    to a profile; neighbouring customers share ids of events.
+    One line of each file is a fault or a duplicate; one item in twelve is out of stock; the last customer does not
+    agree to a profile; neighbouring customers share ids of events.
 
     Args:
         folder: where the files go.
@@ -151,9 +151,10 @@ def lively_shop(folder: Path, seed: int, n_users: int = 40, days: int = 90) -> P
         + ("no" if n % 12 == 11 else "yes")
         for n in range(N_ITEMS)
     ]
-    write_lines(folder / "catalogue.csv", "sku,name,department,kind,sort,brand,price,stock", [*items, items[3]])
+    items.append(items[3].replace(".5,", ".6,"))
+    write_lines(folder / "catalogue.csv", "sku,name,department,kind,sort,brand,price,stock", items)
     members = [f"{customer(n)},{'no' if n == n_users - 1 else 'yes'},Town {n % 3}" for n in range(n_users)]
-    write_lines(folder / "members.csv", "customer,agrees,town", [*members, members[0]])
+    write_lines(folder / "members.csv", "customer,agrees,town", [*members, f"{customer(0)},yes,Town 9"])
     return folder / "shop.yaml"
 
 

@@ -1,0 +1,93 @@
+"""With and without one user, releases held fixed: nothing of anybody else changes by a bit.
+
+This is what makes the class `per_user` true: everything up to recommendations, run for real on two data sets that
+differ by all rows of one user. The ledger refuses to learn anew from the second, so that the releases are the first's.
+"""
+
+import io
+import shutil
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from assets.release import RELEASE_TABLES
+from data.contracts.schema import Table
+from data.pseudonym import load_key, pseudonymise
+from data.workspace import Workspace
+from orchestration.launch import execute
+from orchestration.summary import contracts_of
+from tests.support.shops import N_ITEMS, customer, lively_shop, remove_customer, workspace_of
+
+N_USERS = 135  # more than one chunk of users is ranked
+CONFLICTING, SOLE = customer(2), customer(7)
+SHIFTS = ("input_version", "file_sha256", "line")
+"""Columns that say where a row stood, or what a whole day was made from."""
+
+
+def run(workspace: Workspace) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        failed = execute(workspace, instance, io.StringIO()).failed
+    assert not failed, failed
+
+
+def table(workspace: Workspace, contract: Table) -> pa.Table:
+    names = ", ".join(f'"{name}"' for name in contract.names if name not in SHIFTS)
+    with workspace.engine.session() as session:
+        session.attach(contract, workspace.lake)
+        return session.query(f"select {names} from {contract.key} order by all").combine_chunks()
+
+
+def others(workspace: Workspace, contract: Table, user: str) -> pa.Table:
+    found = table(workspace, contract)
+    return found.filter(pc.fill_null(pc.not_equal(found.column("user_id"), user), True)).combine_chunks()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The shop with everybody: one user shares ids of events with others, one alone buys an item, and buys most."""
+    folder = tmp_path_factory.mktemp("whole")
+    shop_file = lively_shop(folder / "shop", 4, N_USERS, 45)
+    with (folder / "shop" / "catalogue.csv").open("a", encoding="utf-8") as file:
+        file.write("only,Zither,Dept 0,Kind 0,Sort 77,Brand 77,9.5,yes\n")
+    at, three = "2024-01-20 10:00:00", [(n, who) for n in range(9) for who in (1, 2, 3)]
+    lines = [f"same{n},{customer(who)},sku{n:03d},buy,{who},{who}.0,0,{at},s{who}," for n, who in three]
+    lines += [f"like{n},{customer(who)},sku{n:03d},buy,1,1.0,0,{at},s," for n, who in three]
+    lines += [f"most{n},{SOLE},sku{n:03d},buy,1,1.0,0,2024-01-{1 + n % 28:02d} 11:00:00,m{n}," for n in range(N_ITEMS)]
+    lines += [f"sole{n},{SOLE},only,buy,1,9.5,0,2024-01-{day:02d} 12:00:00,o{n}," for n, day in enumerate((3, 12, 25))]
+    with (folder / "shop" / "tills.csv").open("a", encoding="utf-8") as file:
+        file.write("\n".join([*lines, ""]))
+    workspace = workspace_of(shop_file, folder / "var")
+    run(workspace)
+    return folder, workspace
+
+
+@pytest.mark.parametrize("name", [CONFLICTING, SOLE], ids=["ids of others", "an item of their own"])
+def test_without_one_user_nobody_else_s_rows_change_by_a_bit(whole, tmp_path, name):
+    folder, before = whole
+    user = pseudonymise([name], load_key(before.settings.keys / "pseudonym.key"))[0]
+    shutil.copytree(folder / "shop", tmp_path / "shop")
+    assert remove_customer(tmp_path / "shop", name) > 20
+    for part in ("keys", "shops/lively/ledger.sqlite", "shops/lively/lake/model"):
+        source, target = folder / "var" / part, tmp_path / "var" / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+    after = workspace_of(tmp_path / "shop" / "shop.yaml", tmp_path / "var")
+    run(after)
+    compared = []
+    for contract in contracts_of(before):
+        if contract.key in RELEASE_TABLES or contract.privacy == "public":
+            assert table(after, contract).equals(table(before, contract)), contract.key
+        elif contract.privacy == "per_user":
+            found, expected = table(after, contract), others(before, contract, user)
+            assert found.equals(expected), (contract.key, difference(expected, found))
+            assert found.num_rows < table(before, contract).num_rows, contract.key
+            compared.append(contract.key)
+    assert {"core.events", "core.users", "profile.profiles", "out.recommendations"} <= set(compared)
+
+
+def difference(expected: pa.Table, found: pa.Table) -> str:
+    """The first rows that only one of two tables has."""
+    left, right = (set(map(str, t.to_pylist())) for t in (expected, found))
+    return f"{len(left - right)} changed: {sorted(left - right)[:2]} became {sorted(right - left)[:2]}"
