@@ -32,7 +32,10 @@ with keyed as (
 )
 select
     {% for facet in ('category_1', 'category_2', 'category_3', 'brand') %}
-    case when {{ facet }} is null then -1 else dense_rank() over (order by {{ facet }} nulls last) - 1 end as {{ facet }},
+    case
+        when {{ facet }} is null then -1
+        else dense_rank() over (order by {{ facet }} nulls last) - 1
+    end as {{ facet }},
     {% endfor %}
     item_id
 from keyed

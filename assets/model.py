@@ -17,7 +17,7 @@ from data.contracts.model import ITEM_TEXTS, POPULARITY, RANKER, TEXT_EMBEDDINGS
 from data.contracts.schema import Table
 from data.engine import Session
 from data.features import days_between
-from data.history import History, Periods, rows_digest, periods
+from data.history import History, Periods, periods, rows_digest
 from data.ingest import calendar_days
 from data.lake import digest
 from data.ledger import BudgetRefused

@@ -13,6 +13,7 @@ from data.contracts.schema import Table
 from data.lake import Lake, digest
 from data.ledger import Ledger, Row, canonical_json
 from data.pseudonym import load_key
+from data.shop.config import NO_POPULATION
 from data.shop.errors import ShopError
 from data.workspace import Workspace
 
@@ -35,10 +36,7 @@ def plan_of(workspace: Workspace) -> "PrivacyPlan":
 
     shop = workspace.shop
     if shop.declared_users is None:
-        raise ShopError(
-            f"{shop.location}: declared_users is missing; declare the publicly known size of the user base, "
-            "rounded as you like: the privacy plan is drawn up for it before data is read."
-        )
+        raise ShopError(f"{shop.location}: {NO_POPULATION}")
     return default_plan(shop.privacy.epsilon, shop.delta(shop.declared_users), shop.declared_users)
 
 

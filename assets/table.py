@@ -110,7 +110,7 @@ def table_asset(
         specs=specs,
         check_specs=checks,
         can_subset=False,
-        backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
+        backfill_policy=dg.BackfillPolicy.single_run(),
         pool=pool,
     )
     def _made(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Any]:

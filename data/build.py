@@ -19,7 +19,6 @@ from data.lake import Lake, Published, digest
 from data.quality import GateFailed, Verdict, batch_measures, failures, prove
 from data.workspace import Workspace
 
-
 DAYS_PER_COMMIT = 92
 """Days that are made, proved and published at once: what bounds the memory of a long history."""
 

@@ -6,7 +6,6 @@ they do not count towards the quarantine share.
 
 import json
 from collections.abc import Mapping
-from datetime import date
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +15,7 @@ from data.contracts.core import EVENT_TYPES, EVENTS, EVENTS_QUARANTINE, ITEMS, I
 from data.contracts.raw import raw_table
 from data.contracts.schema import Table
 from data.engine import Session
-from data.ingest import NO_DAY, calendar_days
+from data.ingest import NO_DAY, calendar_days, today
 from data.models import model
 from data.shop.config import Shop
 from data.workspace import Workspace
@@ -96,7 +95,7 @@ def _lag_days(workspace: Workspace, batch: pa.Table) -> float:
     """Days from the newest day, published or in the batch, to the calendar's end or today, whichever is earlier."""
     days = set(workspace.lake.day_versions(EVENTS.key)) | set(batch.column("day").unique().to_pylist())
     _, end = calendar_days(workspace)
-    return (min(end, date.today()) - max(days)).days if days else 0
+    return (min(end, today()) - max(days)).days if days else 0
 
 
 def make_rows(workspace: Workspace, session: Session, kind: str) -> Mapping[str, Made]:

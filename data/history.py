@@ -37,7 +37,7 @@ class Periods(Frozen):
     end: datetime
     """End of the test window."""
     windows: tuple[tuple[date, date], ...]
-    """Windows that popularity is counted in, oldest first: up to `fit` and up to `test`; [first day, day after last)."""
+    """Windows that popularity is counted in, up to `fit` and up to `test`: [first day, day after the last)."""
 
 
 def periods(workspace: Workspace, window_days: int) -> Periods:
@@ -189,7 +189,7 @@ class History:
         return {name: found.column(name).to_numpy() for name in found.column_names}
 
     def _dealt(self, phase: Phase, is_label: bool) -> tuple[dict[str, npt.NDArray[np.float64]], pa.Table]:
-        """Rows of one phase of a shop without timestamps: each item of a user is dealt to fit labels, test or the rest."""
+        """Rows of one phase of a shop without timestamps: a user's items are dealt to fit labels, test or the rest."""
         evaluation = self.workspace.shop.evaluation
         whole = self._numbered(STATE.key)
         users = self.user_ids.take(pa.array(whole["user_index"], pa.int64()))

@@ -4,7 +4,7 @@ Ids become pseudonyms here, before anything is written; nothing after this modul
 """
 
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 
 import duckdb
 import pyarrow as pa
@@ -25,6 +25,11 @@ NO_DAY = date(1970, 1, 1)
 ROWS_PER_COMMIT = 2_000_000
 
 
+def today() -> date:
+    """Today in UTC, like every day of Portrait."""
+    return datetime.now(UTC).date()
+
+
 def calendar_days(workspace: Workspace) -> tuple[date, date]:
     """First and last day that events of this shop may have.
 
@@ -35,7 +40,7 @@ def calendar_days(workspace: Workspace) -> tuple[date, date]:
     calendar = workspace.shop.calendar
     if calendar is None:
         return date(1970, 1, 2), date(1970, 1, 2)
-    return calendar.start, calendar.end or date.today()
+    return calendar.start, calendar.end or today()
 
 
 def ingest(workspace: Workspace, source: str, tell: Callable[[str], None]) -> tuple[Outcome, list[str]]:
@@ -58,11 +63,11 @@ def ingest(workspace: Workspace, source: str, tell: Callable[[str], None]) -> tu
     files = resolve_files(workspace.shop, source, workspace.landing)
     held = held_digests(workspace, source)
     is_remapped = bool(held) and _mapping_held(workspace, source) != _mapping(workspace, source)
+    files, problems = _readable(files)
     if is_remapped:
         _all_still_there(source, files, held)
     new = [f for f in files if is_remapped or f.sha256 not in held]
     key = load_key(workspace.settings.keys / "pseudonym.key")
-    problems: list[str] = []
     taken: set[str] = set()
     parts: list[pa.Table] = []
     for number, file in enumerate(new, 1):
@@ -83,6 +88,19 @@ def ingest(workspace: Workspace, source: str, tell: Callable[[str], None]) -> tu
     published = workspace.lake.published(contract.key)
     assert published is not None, "the table was just written"
     return Outcome(published=published, verdicts=published_verdicts(published), is_reused=not taken), problems
+
+
+def _readable(files: Sequence[SourceFile]) -> tuple[list[SourceFile], list[str]]:
+    """Files whose bytes can be read, and a sentence for each of the others."""
+    readable, problems = [], []
+    for file in files:
+        try:
+            _ = file.sha256
+        except SourceError as error:
+            problems.append(str(error))
+        else:
+            readable.append(file)
+    return readable, problems
 
 
 def new_files(workspace: Workspace, source: str) -> list[SourceFile]:

@@ -219,8 +219,19 @@ def failures(contract: Table, verdicts: Sequence[Verdict]) -> str | None:
     bad = [v for v in verdicts if not v.passed]
     if not bad:
         return None
-    said = "; ".join(f"{v.check} broke ({v.broke})" if v.broke else f"{v.check} found {dict(v.observed)}" for v in bad)
+    said = "; ".join(f"{v.check} broke ({v.broke})" if v.broke else _found(contract, v) for v in bad)
     return f"{contract.key}: the batch is refused and nothing of it is published: {said}"
+
+
+def _found(contract: Table, verdict: Verdict) -> str:
+    seen = verdict.observed
+    if verdict.check == "quarantine_share":
+        share, limit = float(seen.get("observed_value", 0)), contract.max_quarantine_share or 0
+        remedy = "correct the rows, or their mapping in the shop file"
+        return f"quarantine_share is {100 * share:.1f} percent, at most {100 * limit:g} may be set aside; {remedy}"
+    if "unexpected_count" in seen:
+        return f"{verdict.check} found {seen['unexpected_count']:g} of {seen.get('element_count', 0):g} rows at fault"
+    return f"{verdict.check} found {', '.join(f'{v}' for v in seen.values()) or 'nothing'}"
 
 
 def _expectation(column: Column, rule: str) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 from data.engine import DuckDB, Engine
 from data.lake import Lake, local_root
 from data.settings import Settings
-from data.shop.config import Shop
+from data.shop.config import NO_POPULATION, Shop
 from data.shop.errors import ShopError
 from data.shop.load import load_shop
 
@@ -60,6 +60,8 @@ def open_workspace(settings: Settings) -> Workspace:
             f"{shop.location}: catalogue_public is false, but codes and texts of items are what everybody is shown; "
             "declare `catalogue_public: true`, or map an items source that is public."
         )
+    if shop.declared_users is None:
+        raise ShopError(f"{shop.location}: {NO_POPULATION}")
     if shop.privacy.mode == "off":
         raise ShopError(
             f"{shop.location}: privacy.mode is off, but this version releases through the ledger alone; set it to on. "

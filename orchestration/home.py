@@ -16,6 +16,11 @@ concurrency:
     max_concurrent_runs: 1   # tables are written by one run at a time
 run_monitoring:
   enabled: true
+  max_runtime_seconds: 7200
+run_retries:
+  enabled: true
+  max_retries: 1
+  retry_on_asset_or_op_failure: false   # a crash is retried, a refused batch is not
 """
 
 

@@ -59,6 +59,12 @@ class Evaluation(Frozen):
     """Without timestamps: seed of that choice."""
 
 
+NO_POPULATION = (
+    "declared_users is missing; declare the publicly known size of the user base, rounded as you like: "
+    "the privacy plan is drawn up for it before data is read."
+)
+
+
 class Shop(Frozen):
     """Everything that Portrait must know about one shop."""
 

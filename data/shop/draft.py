@@ -1,5 +1,6 @@
 """A first shop.yaml for a folder of files: what can be guessed is written, what is doubtful carries a comment."""
 
+import datetime as dt
 import json
 import os
 import re
@@ -116,12 +117,19 @@ def _head(name: str, first: str | None, last: str | None, notes: list[str]) -> s
         "currency: EUR # check",
         "timezone: UTC # check: the zone of times that carry no offset",
         "public_benchmark: false",
-        "declared_users: null # a publicly known number of users saves budget",
+        "declared_users: null # required: the publicly known size of the user base, rounded; the privacy plan needs it",
         "catalogue_public: true # check: item codes, texts and list prices may be known to everybody",
     ]
     if first:
         lines += ["calendar:", f"  start: {first}", f"  end: null # up to today; the data ends on {last}"]
-    else:
+    if first and last:
+        test = dt.date.fromisoformat(last) - dt.timedelta(days=27)
+        if test > dt.date.fromisoformat(first):
+            lines += [
+                "evaluation:",
+                f"  test_start: {test} # the release learns from the days before; fixed from now on",
+            ]
+    if not first:
         lines += ["# No times were found: a part of each user's events is held out for evaluation."]
     return "\n".join([*lines, "privacy:", "  mode: on", "  epsilon: 4", "sources:"]) + "\n"
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from data.connectors import resolve_files
 from data.contracts.core import EVENT_TYPES
 from data.pseudonym import ephemeral_key
-from data.shop.config import Calendar, Shop
+from data.shop.config import NO_POPULATION, Calendar, Shop
 from data.shop.errors import ShopError, SourceError
 from data.shop.mapping import read_batch
 from data.shop.reading import UNREADABLE, literal
@@ -42,6 +42,8 @@ def preview(shop: Shop, n: int = 20, sample: int = 10_000) -> Preview:
     rows: dict[str, pa.Table] = {}
     files: dict[str, int] = {}
     problems: list[str] = []
+    if shop.declared_users is None:
+        problems.append(f"{shop.location}: {NO_POPULATION}")
     with duckdb.connect() as connection:
         for name, source in shop.sources.items():
             try:

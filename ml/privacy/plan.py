@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ml.privacy.accounting import PrivacyPlan, Slot
 
+
 class PlanConstants(BaseModel):
     """Bounds and shares of the default releases."""
 

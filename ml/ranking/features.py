@@ -53,6 +53,10 @@ N_OWN_FEATURES: Final = 7
 _LOG_SCALE: Final = 3.0
 """All logarithms are divided by it: log1p of what a household buys in a year then lies between 0 and about 2."""
 
+_UNITS: Final = np.float32(4000)
+"""Units of 1 that cosines are computed in. Whole numbers: every partial sum of two unit vectors stays below 2^24 and is
+exact in float32, so that no bit of a cosine depends on which other users are multiplied in the same block."""
+
 
 @dataclass(frozen=True, eq=False)
 class ItemIndex:
@@ -72,6 +76,8 @@ class ItemIndex:
     """(n_keys of category_3, n_per_type) the most popular items of each, descending, padded with -1."""
     text_embeddings: Float32
     """(n_texts, size) unit vectors."""
+    text_units: Float32
+    """(n_texts, size) the same in whole units of 1 / `_UNITS`."""
     text_index: Int32
     """(n_items,) row of the text, or -1."""
     order: Int32
@@ -134,6 +140,7 @@ def index_items(catalogue: Catalogue, released: ReleasedPopularity, config: Cand
         in_head=in_head,
         type_items=_top_by_key(catalogue.codes[2], order, config.n_per_type),
         text_embeddings=catalogue.text_embeddings,
+        text_units=np.rint(catalogue.text_embeddings * _UNITS),
         text_index=catalogue.text_index,
         order=order,
         order_score=released.counts[order].astype(np.float32),
@@ -288,5 +295,6 @@ def _text_similarity(user: Indices, item: Indices, weight: Float32, index: ItemI
     bought = sparse.csr_matrix((np.log1p(weight[known]), (user[known], text[known])), shape=shape, dtype=np.float32)
     centroid = bought @ index.text_embeddings
     centroid /= np.maximum(np.linalg.norm(centroid, axis=1, keepdims=True), 1e-9)
-    similarity: Float32 = np.pad(centroid @ index.text_embeddings.T, ((0, 0), (0, 1)))
+    cosine = np.rint(centroid * _UNITS) @ index.text_units.T / (_UNITS * _UNITS)
+    similarity: Float32 = np.pad(cosine, ((0, 0), (0, 1)))
     return similarity

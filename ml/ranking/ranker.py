@@ -50,10 +50,8 @@ _REASON_OF: Final = {
     "popularity_line": "popular",
 }
 
-_GROUPS: Final = np.array(
-    [[_REASON_OF[feature] == reason for reason in REASONS] for feature in FEATURES], dtype=np.float32
-)
-"""(n_features, n_reasons) 1 where a feature speaks for a reason."""
+_GROUPS: Final = np.array([[_REASON_OF[feature] == reason for reason in REASONS] for feature in FEATURES])
+"""(n_features, n_reasons) true where a feature speaks for a reason."""
 
 
 class RankerWeights(BaseModel):
@@ -169,7 +167,9 @@ def _ranked(
         allowed &= ~candidates.own
     else:
         n_tail = 0
-    score = np.where(allowed, candidates.features @ head, -np.inf).astype(np.float32)
+    # Not a matrix product: how BLAS cuts it, and with that the last bit, depends on the number of candidates.
+    product = np.einsum("ukf,f->uk", candidates.features, head)
+    score = np.where(allowed, product, -np.inf).astype(np.float32)
     best = _top(score, k)
     n_tail = min(n_tail, best.shape[1])
     if n_tail:
@@ -202,25 +202,28 @@ def _reasons(candidates: Candidates, allowed: Bool, head: Float32, best: Indices
     Own items are compared with own items and new ones with new ones: that an own item was bought before says nothing.
     A reason counts only where it contributes something; the item's kind (own or new) always has one left.
     """
-    contribution: Float32 = ((candidates.features * head) @ _GROUPS).astype(np.float32, copy=False)
     rows = np.arange(len(best))[:, None]
     own = candidates.own[rows, best]
-    mean = np.where(
-        own[..., None],
-        _mean_over(contribution, allowed & candidates.own),
-        _mean_over(contribution, allowed & ~candidates.own),
-    )
-    eligible = contribution[rows, best] > 0
+    contribution = _by_reason(candidates.features[rows, best] * head)
+    mean_of_own = _mean_over(candidates.features, allowed & candidates.own)
+    mean_of_new = _mean_over(candidates.features, allowed & ~candidates.own)
+    mean = np.where(own[..., None], _by_reason(mean_of_own * head), _by_reason(mean_of_new * head))
+    eligible = contribution > 0
     eligible[..., REASONS.index("bought_regularly")] |= own
     eligible[..., REASONS.index("popular")] |= ~own
-    reason: Indices = np.argmax(np.where(eligible, contribution[rows, best] - mean, -np.inf), axis=-1)
+    reason: Indices = np.argmax(np.where(eligible, contribution - mean, -np.inf), axis=-1)
     return reason
 
 
-def _mean_over(contribution: Float32, chosen: Bool) -> Float32:
-    """(n_users, 1, n_reasons) mean over the chosen candidates; 0 without any."""
+def _by_reason(products: Float32) -> Float32:
+    """(n_users, n, n_features) products of feature and weight, summed by reason: (n_users, n, n_reasons)."""
+    return np.stack([products[..., of].sum(axis=-1) for of in _GROUPS.T], axis=-1)
+
+
+def _mean_over(features: Float32, chosen: Bool) -> Float32:
+    """(n_users, 1, n_features) mean over the chosen candidates; 0 without any."""
     count = np.maximum(chosen.sum(axis=1), 1)[:, None, None]
-    mean: Float32 = np.einsum("ukr,uk->ur", contribution, chosen.astype(np.float32))[:, None, :] / count
+    mean: Float32 = np.einsum("ukf,uk->uf", features, chosen.astype(np.float32))[:, None, :] / count
     return mean
 
 

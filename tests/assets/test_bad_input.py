@@ -20,8 +20,16 @@ PACKED = gzip.compress(TILLS.encode())
 BROKEN = {
     "a missing file": ("catalogue.csv", None, ("no such file", "sources.catalogue.path", "put the files there")),
     "an empty file": ("tills.csv", b"", ("is empty", "deliver it again")),
-    "a truncated gz": ("tills.csv.gz", PACKED[: len(PACKED) // 2], ("is damaged or cut short", "deliver the file again")),
-    "a wrong delimiter": ("tills.csv", TILLS.replace(",", ";").encode(), ("has no column 'id'", "csv.delimiter to ';'")),
+    "a truncated gz": (
+        "tills.csv.gz",
+        PACKED[: len(PACKED) // 2],
+        ("is damaged or cut short", "deliver the file again"),
+    ),
+    "a wrong delimiter": (
+        "tills.csv",
+        TILLS.replace(",", ";").encode(),
+        ("has no column 'id'", "csv.delimiter to ';'"),
+    ),
     "an unknown column": (
         "tills.csv",
         TILLS.replace(",sku,", ",article,").encode(),

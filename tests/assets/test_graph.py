@@ -33,7 +33,9 @@ def test_no_asset_reads_a_class_that_its_own_may_not(graph):
 def test_only_release_assets_learn_and_each_has_its_ledger_slot(graph):
     from ml.privacy.plan import default_plan
 
-    released = {".".join(k.path) for k in graph.get_all_asset_keys() if graph.get(k).tags["portrait/class"] == "release"}
+    released = {
+        ".".join(k.path) for k in graph.get_all_asset_keys() if graph.get(k).tags["portrait/class"] == "release"
+    }
     assert released == {"model.popularity", "model.ranker"}
     assert len(default_plan(4, 4e-6, 2469).slots) == len(released)
 
@@ -46,9 +48,13 @@ def test_lineage_goes_from_landed_files_to_recommendations(graph):
         one = above.pop()
         seen.add(one)
         above |= set(graph.get(one).parent_keys) - seen
-    assert {("source", "tills"), ("raw", "tills"), ("core", "events"), ("features", "daily"), ("profile", "profiles")} <= {
-        tuple(k.path) for k in seen
-    }
+    assert {
+        ("source", "tills"),
+        ("raw", "tills"),
+        ("core", "events"),
+        ("features", "daily"),
+        ("profile", "profiles"),
+    } <= {tuple(k.path) for k in seen}
 
 
 def test_every_expectation_of_a_contract_is_a_check_of_its_asset(graph):

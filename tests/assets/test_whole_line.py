@@ -149,7 +149,7 @@ def test_a_second_run_makes_nothing(line):
 
 
 def late(line: Line, day: date, name: str) -> Ran:
-    found = [f"{name}{n},{customer(0)},sku{n:03d},buy,3,9.0,0,{day} 23:0{n}:00,{name},"for n in range(5)]
+    found = [f"{name}{n},{customer(0)},sku{n:03d},buy,3,9.0,0,{day} 23:0{n}:00,{name}," for n in range(5)]
     write_lines(line.workspace.landing / "tills" / f"{name}.csv", LIVELY_HEADER, found)
     return line.run()
 

@@ -28,7 +28,11 @@ def read(lake, key):
     import duckdb
 
     files = lake.files(key)
-    return sorted(duckdb.sql(f"select day, x from read_parquet({files!r}, hive_partitioning=true)").fetchall()) if files else []
+    return (
+        sorted(duckdb.sql(f"select day, x from read_parquet({files!r}, hive_partitioning=true)").fetchall())
+        if files
+        else []
+    )
 
 
 def test_a_day_is_replaced_and_the_others_stay(lake):

@@ -32,9 +32,7 @@ TRAPS = ["1e3", "1.5", "0x10", "1_000", "1d", "1f", "inf", "-inf", "nan", "NaN",
          "\u00a012", "1,5", "--1", "1e400", ".", "e5", "12abc", None]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("text", "number"), [(" 12 ", 12), ("+5", 5), ("-5", -5), ("007", 7), ("9" * 18, 10**18 - 1)]
-)
+@pytest.mark.parametrize(("text", "number"), [(" 12 ", 12), ("+5", 5), ("-5", -5), ("007", 7), ("9" * 18, 10**18 - 1)])
 def test_safe_bigint_reads_integers(duck: duckdb.DuckDBPyConnection, text: str, number: int) -> None:
     assert read(duck, "safe_bigint", text) == number
 

@@ -182,7 +182,6 @@ def test_the_weekly_refresh_is_due_on_mondays_runs_and_does_not_train(fresh):
     assert made == AFTER_DAILY
 
 
-@pytest.mark.xfail(strict=True, reason="assets without partitions lack the single-run backfill policy")
 def test_the_command_line_can_give_any_job_a_range_of_days(fresh):
     """`dg launch --job main --partition-range a...b` asks this of every asset of the job, partitioned or not."""
     graph = fresh.defs.resolve_asset_graph()

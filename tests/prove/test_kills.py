@@ -148,21 +148,32 @@ def proved(struck: Struck, shop: Path, expected: dict[str, pa.Table], epsilon: f
     assert all(again[key].equals(stands[key]) for key in FROM_RELEASES), struck.number
 
 
+def uninterrupted(number: int, shop: Path, folder: Path) -> Struck:
+    """A run that nobody kills."""
+    whole = Struck(number, 0, folder)
+    started = time.monotonic()
+    assert launch(shop, whole.var, whole.log).wait() == 0, whole.log.read_text(encoding="utf-8", errors="replace")
+    whole.left_s = time.monotonic() - started
+    return whole
+
+
 def struck_all(shop: Path, folder: Path, duration_s: float, prove: Callable[[Struck], None]) -> list[Struck]:
     """As many real kills as are asked for, each proved; the time of a run that ended before it is drawn anew."""
     draw, done, number = random.Random(SEED), [], 0
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        while len(done) < KILLS:
-            batch = []
-            for _ in range(KILLS - len(done)):
-                number += 1
-                batch.append(pool.submit(kill_and_rerun, Struck(number, draw.uniform(0, duration_s), folder), shop))
-            for future in as_completed(batch):
-                one = future.result()
-                if one.is_killed:
-                    prove(one)
-                    print(f"{one.planned_s:.1f} s, {one.line}, {one.ledger}, {one.left_s:.0f} s", flush=True)
-                    done.append(one)
+        try:
+            while len(done) < KILLS:
+                first, number = number + 1, number + KILLS - len(done)
+                planned = [Struck(n, draw.uniform(0, duration_s), folder) for n in range(first, number + 1)]
+                for future in as_completed([pool.submit(kill_and_rerun, one, shop) for one in planned]):
+                    one = future.result()
+                    if one.is_killed:
+                        prove(one)
+                        print(f"{one.planned_s:.1f} s, {one.line}, {one.ledger}, {one.left_s:.0f} s", flush=True)
+                        done.append(one)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     return sorted(done, key=lambda one: one.planned_s)
 
 
@@ -175,7 +186,7 @@ def write_evidence(struck: list[Struck], duration_s: float, n_equal: int, epsilo
 # Kills, {today}
 
 `PORTRAIT_KILLS={KILLS} make prove`, file `tests/prove/test_kills.py`, seed {SEED}: `portrait run` of a small shop as a
-process group of its own, killed by SIGKILL at a random time within the {duration_s:.0f} s that an uninterrupted run
+process group of its own, killed by SIGKILL at a random time within the {duration_s:.0f} s that uninterrupted runs
 took, each on an empty var folder, then run again to the end. {len(struck)} kills; {AT_ONCE} runs at a time.
 
 After every rerun: the {n_equal} tables that no noise enters equal the uninterrupted run's row by row; each of the
@@ -195,11 +206,11 @@ paid for.
 @pytest.mark.prove
 def test_a_run_killed_at_any_time_ends_like_one_that_was_not(tmp_path, monkeypatch):
     shop = lively_shop(tmp_path / "shop", seed=3, n_users=16, days=45)
-    var, log = tmp_path / "var", tmp_path / "log.txt"
-    started = time.monotonic()
-    assert launch(shop, var, log).wait() == 0, log.read_text(encoding="utf-8", errors="replace")[-3000:]
-    duration_s = time.monotonic() - started
-    workspace = workspace_of(shop, var)
+    monkeypatch.setenv("PORTRAIT_KEY", KEY)
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # under the load that the killed runs will be under
+        whole = list(pool.map(lambda number: uninterrupted(number, shop, tmp_path), range(-AT_ONCE, 0)))
+    duration_s = sum(one.left_s for one in whole) / AT_ONCE
+    workspace = workspace_of(shop, whole[0].var)
     expected = {
         contract.key: table_of(workspace, contract)
         for contract in contracts_of(workspace)
@@ -209,7 +220,8 @@ def test_a_run_killed_at_any_time_ends_like_one_that_was_not(tmp_path, monkeypat
     ledger = existing_ledger(workspace)
     assert ledger is not None
     epsilon = ledger.spent().epsilon
-    monkeypatch.setenv("PORTRAIT_KEY", KEY)
+    for one in whole:
+        proved(one, shop, expected, epsilon)
     struck = struck_all(shop, tmp_path, duration_s, lambda one: proved(one, shop, expected, epsilon))
     assert len(struck) == KILLS
     assert write_evidence(struck, duration_s, len(expected), epsilon).stat().st_size > 1000

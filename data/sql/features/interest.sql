@@ -1,4 +1,5 @@
 -- The strongest interests of each user in each facet. Shares are of what counts for a key; what counts against it is no interest.
+-- The sum is taken over decimals, so that no order of rows changes a bit of it.
 with liked as (
     select s.user_id, s.facet, s.key, s.as_of_utc, s.decayed_104d as weight
     from features.state as s
@@ -10,7 +11,9 @@ shared as (
         l.facet,
         l.key,
         l.as_of_utc,
-        l.weight / nullif(sum(l.weight) over (partition by l.user_id, l.facet), 0e0) as share
+        l.weight / nullif(
+            cast(sum(cast(l.weight as decimal(28, 15))) over (partition by l.user_id, l.facet) as double), 0e0
+        ) as share
     from liked as l
 ),
 placed as (

@@ -38,7 +38,8 @@ def make_shop(tmp_path: Path) -> MakeShop:
     """Build a shop whose one source `sales` reads `path`."""
 
     def make(path: str = "sales.csv", source: str = EVENTS, timezone: str = "UTC") -> Shop:
-        text = f"name: corner\ncurrency: EUR\ntimezone: {timezone}\ncalendar: {{start: 2020-01-01}}\n"
+        head = f"name: corner\ncurrency: EUR\ndeclared_users: 100\ntimezone: {timezone}\n"
+        text = head + "calendar: {start: 2020-01-01}\n"
         return parse_shop(f"{text}sources:\n  sales:\n{source.replace('PATH', path)}", tmp_path / "shop.yaml")
 
     return make

@@ -28,6 +28,13 @@ def drafted(folder: Path) -> tuple[str, Shop, Preview]:
     return text, shop, preview(shop)
 
 
+def guessable(shown: Preview) -> list[str]:
+    """Problems besides the one line that only the owner can fill in: how many users are publicly known."""
+    first, *others = shown.problems
+    assert "declared_users is missing" in first
+    return others
+
+
 def test_ratings_with_unix_seconds_and_a_catalogue(tmp_path: Path) -> None:
     ratings = [f"{u},{m},{(u + m) % 5 + 0.5},{964982703 + 60 * u}" for u in range(1, 9) for m in range(1, 9)]
     (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + "\n".join(ratings) + "\n")
@@ -41,7 +48,7 @@ def test_ratings_with_unix_seconds_and_a_catalogue(tmp_path: Path) -> None:
     assert source.time is not None and source.time.format == "unix_s"
     assert shop.calendar is not None and shop.calendar.start == dt.date(2000, 7, 30)
     assert shop.sources["movies"].kind == "items"
-    assert shown.problems == () and shown.rows["ratings"]["value"].to_pylist()[0] == "2.5"
+    assert not guessable(shown) and shown.rows["ratings"]["value"].to_pylist()[0] == "2.5"
     assert shown.rows["movies"]["title"].to_pylist()[0] == "Story, A (1995)"
     assert "not used" not in text
 
@@ -54,7 +61,7 @@ def test_a_headerless_clickstream(tmp_path: Path) -> None:
     source = shop.sources["clicks"]
     assert source.time is not None and (source.time.column, source.time.format) == ("column_5", "unix_s")
     assert source.columns["user_id"].column == "column_1" and source.columns["item_id"].column == "column_2"
-    assert shown.problems == () and "is a guess from its place" in text
+    assert not guessable(shown) and "is a guess from its place" in text
     assert set(shown.rows["clicks"]["event_type"].to_pylist()) == {"view", "cart", "favourite", "purchase"}
     assert shown.rows["clicks"]["occurred_at_utc"].to_pylist()[0] == dt.datetime(2017, 11, 24, 17, 21, 10)
     assert shop.calendar is not None and shop.calendar.start == dt.date(2017, 11, 24)
@@ -70,7 +77,7 @@ def test_nested_json_lines_and_zoned_csv(tmp_path: Path) -> None:
     text, shop, shown = drafted(tmp_path)
     web = shop.sources["web"]
     assert (web.columns["user_id"].column, web.columns["item_id"].column) == ("user.id", "product.id")
-    assert '"remove_from_cart"' in text and "event types 'remove_from_cart' are unknown" in shown.problems[0]
+    assert '"remove_from_cart"' in text and "event types 'remove_from_cart' are unknown" in guessable(shown)[0]
     assert shown.rows["web"]["item_id"].to_pylist() == ["3", "4"]
     assert shop.sources["shop"].columns["session_id"].column == "user_session"
     assert shown.rows["shop"]["occurred_at_utc"].to_pylist() == [dt.datetime(2019, 10, 1)]
@@ -91,7 +98,7 @@ def test_files_of_one_schema_are_one_source_and_strange_ones_a_note(tmp_path: Pa
     assert shop.sources["days"].time is not None and shop.sources["days"].time.format == "%d.%m.%Y"
     assert shop.sources["people"].kind == "users" and shop.sources["people"].columns["attributes"].columns == ("age",)
     assert "weather.csv is not used" in text and "broken.parquet" in text
-    assert shown.problems == ()
+    assert not guessable(shown)
     [row] = shown.rows["days"].to_pylist()
     assert (row["quantity"], row["value"]) == ("2", "3")
 
@@ -110,7 +117,7 @@ def test_complete_journey_is_understood(tmp_path: Path) -> None:
     for name in ("transactions", "products", "demographics"):
         (tmp_path / f"{name}.parquet").symlink_to(folder / f"{name}.parquet")
     _, shop, shown = drafted(tmp_path)
-    assert shown.problems == ()
+    assert not guessable(shown)
     for column in ("user_id", "item_id", "session_id", "quantity", "value", "discount", "place"):
         assert shop.sources["transactions"].columns[column] == example.sources["transactions"].columns[column]
     assert shop.sources["products"].columns["category_path"] == example.sources["products"].columns["category_path"]

@@ -130,9 +130,7 @@ def test_users_are_computed_alike_in_any_chunk() -> None:
 
 def test_items_without_keys_or_text_have_zero_features_there() -> None:
     shop = catalogue([0, 1])
-    bare = replace(
-        shop, codes=np.full((4, 2), -1, dtype=np.int32), text_index=np.full(2, -1, dtype=np.int32)
-    )
+    bare = replace(shop, codes=np.full((4, 2), -1, dtype=np.int32), text_index=np.full(2, -1, dtype=np.int32))
     index = index_items(bare, ReleasedPopularity(np.array([3.0, 1.0]), 0.0), CONFIG)
     candidates = user_candidates(state([(0, 1, 2, 3, 5)]), index, 0, 1, CONFIG)
     names = ("category_1", "category_2", "category_3", "brand", "line", "n_category_3", "n_line", "text")
