@@ -179,6 +179,7 @@ def struck_all(shop: Path, folder: Path, duration_s: float, prove: Callable[[Str
 
 def write_evidence(struck: list[Struck], duration_s: float, n_equal: int, epsilon: float) -> Path:
     """The dated table of kills."""
+    late = sum(one.ledger != "no ledger yet" for one in struck)
     today = datetime.now(UTC).date().isoformat()
     path = REPOSITORY / "docs" / "evidence" / f"kills-{today}.md"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -187,7 +188,8 @@ def write_evidence(struck: list[Struck], duration_s: float, n_equal: int, epsilo
 
 `PORTRAIT_KILLS={KILLS} make prove`, file `tests/prove/test_kills.py`, seed {SEED}: `portrait run` of a small shop as a
 process group of its own, killed by SIGKILL at a random time within the {duration_s:.0f} s that uninterrupted runs
-took, each on an empty var folder, then run again to the end. {len(struck)} kills; {AT_ONCE} runs at a time.
+took, each on an empty var folder, then run again to the end. {len(struck)} kills; {AT_ONCE} runs at a time. {late} of
+the kills struck after the ledger was founded; the others say nothing about it.
 
 After every rerun: the {n_equal} tables that no noise enters equal the uninterrupted run's row by row; each of the
 {len(RELEASE_TABLES)} slots of the plan has exactly one committed release; the published rows are the bytes in the
