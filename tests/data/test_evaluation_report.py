@@ -6,6 +6,7 @@ import random
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
@@ -279,8 +280,10 @@ def test_a_failed_write_leaves_no_part_behind(workspace: Workspace) -> None:
 
 
 def test_privacy_off_stands_on_top(tmp_path: Path) -> None:
-    workspace = bare(tmp_path, YAML + "privacy: {mode: off}\n")
-    publish_evaluation(workspace)
+    on = bare(tmp_path, YAML)
+    publish_evaluation(on)
+    off = on.shop.model_copy(update={"privacy": on.shop.privacy.model_copy(update={"mode": "off"})})
+    workspace = replace(on, shop=off)
     text = write_report(workspace).read_text(encoding="utf-8")
     assert '<p class="banner amber"><strong>privacy off</strong>' in text[: text.index("<h1")]
     assert "Nothing: privacy is off" in text
