@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from assets import arrays
 from assets.release import plan_of, release
-from assets.table import table_asset
+from assets.table import IS_CURRENT, table_asset
 from data.build import Made, Outcome, Slice, content_of, published_verdicts, refresh
 from data.contracts.core import ITEMS
 from data.contracts.features import DAILY
@@ -71,7 +71,7 @@ def _release(contract: Table, inputs: list[Table], maker: Maker) -> dg.AssetsDef
             contract.key: {c.name: [(DAILY.key, "decayed_104d"), (DAILY.key, "key")] for c in contract.columns[1:2]}
         },
         pool="training",
-        has_warning=True,
+        warning=IS_CURRENT,
     )
 
 

@@ -72,7 +72,7 @@ def _recommend(workspace: Workspace, session: Session) -> pa.Table:
     from ml.ranking.inputs import CandidateConfig
     from ml.ranking.ranker import REASONS, TASKS, recommend
 
-    history = History(workspace, session, periods(workspace, 28))
+    history = History(workspace, session, periods(workspace, 28), people=STATE)
     candidates = CandidateConfig()
     item_side = index_items(arrays.catalogue(workspace, session), arrays.released(workspace, session), candidates)
     state = arrays.user_item_state(history, "serve")
@@ -118,7 +118,6 @@ def _recommend(workspace: Workspace, session: Session) -> pa.Table:
 def _evaluation() -> dg.AssetsDefinition:
     def body(context: dg.AssetExecutionContext, workspace: Workspace) -> Mapping[str, Outcome]:
         from assets.evaluate import evaluate
-        from data.evaluation_report import write_report
 
         spans = periods(workspace, 28)
         outcomes = refresh(
@@ -129,7 +128,10 @@ def _evaluation() -> dg.AssetsDefinition:
             code_version="1",
             config={"spans": spans.model_dump_json(), "public": workspace.shop.public_benchmark},
         )
-        write_report(workspace)
+        if not (outcomes[EVALUATION.key].is_reused and (workspace.reports / "evaluation.html").exists()):
+            from data.evaluation_report import write_report
+
+            write_report(workspace)
         return outcomes
 
     return table_asset(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from assets.table import OWNERS, asset_key, table_asset
+from assets.table import FILES_READABLE, OWNERS, asset_key, table_asset
 from data.build import Outcome
 from data.contracts.raw import raw_table
 from data.ingest import ingest
@@ -47,5 +47,5 @@ def _raw(source: str, kind: str) -> dg.AssetsDefinition:
         code_version="1",
         body=body,
         pool="lake",
-        has_warning=True,
+        warning=FILES_READABLE,
     )

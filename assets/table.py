@@ -19,7 +19,10 @@ from data.workspace import Workspace
 OWNERS = ["team:portrait"]
 
 IS_CURRENT = "is_current"
-"""Name of the check that warns while an older version has to stay in use."""
+"""Check of a release: it warns while the ledger refuses a newer one and the last stays in use."""
+
+FILES_READABLE = "files_readable"
+"""Check of a raw table: it warns while a landed file cannot be read."""
 
 Lineage = Mapping[str, Iterable[tuple[str, str]]]
 Body = Callable[[dg.AssetExecutionContext, Workspace], Mapping[str, Outcome]]
@@ -62,7 +65,7 @@ def table_asset(
     partitions: dg.PartitionsDefinition | None = None,
     pool: str | None = None,
     automation: dg.AutomationCondition | None = None,
-    has_warning: bool = False,
+    warning: str | None = None,
 ) -> dg.AssetsDefinition:
     """Declare the asset (or assets) that one body publishes.
 
@@ -76,7 +79,7 @@ def table_asset(
         partitions: for tables partitioned by day.
         pool: limits how many run at once.
         automation: when the daemon makes it again.
-        has_warning: adds the check `is_current`, which warns while an older version has to stay in use.
+        warning: name of a further check, which warns with `Outcome.warning` and blocks nothing.
 
     Returns:
         The assets definition, with one check per expectation of each contract.
@@ -102,8 +105,8 @@ def table_asset(
         for contract in contracts
         for name in expectation_names(contract)
     ]
-    if has_warning:
-        checks += [dg.AssetCheckSpec(IS_CURRENT, asset=asset_key(contract.key)) for contract in contracts]
+    if warning:
+        checks += [dg.AssetCheckSpec(warning, asset=asset_key(contract.key)) for contract in contracts]
 
     @dg.multi_asset(
         name=contracts[-1].key.replace(".", "__"),
@@ -126,11 +129,11 @@ def table_asset(
             outcome = outcomes[contract.key]
             context.log.info(_said(contract, outcome))
             yield _result(contract, outcome, (lineage or {}).get(contract.key))
-            if has_warning:
+            if warning:
                 yield dg.AssetCheckResult(
                     passed=not outcome.warning,
                     asset_key=asset_key(contract.key),
-                    check_name=IS_CURRENT,
+                    check_name=warning,
                     severity=dg.AssetCheckSeverity.WARN,
                     description=outcome.warning or None,
                 )

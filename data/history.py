@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from data.contracts.core import ITEMS
 from data.contracts.features import DAILY, STATE
-from data.contracts.schema import Frozen
+from data.contracts.schema import Frozen, Table
 from data.engine import Session
 from data.facet_sql import state_sql
 from data.features import as_of, days_between, end_of
@@ -71,13 +71,14 @@ def periods(workspace: Workspace, window_days: int) -> Periods:
 class History:
     """Reads the item facet of the state, and what was taken, as index arrays over fixed users and items."""
 
-    def __init__(self, workspace: Workspace, session: Session, spans: Periods) -> None:
+    def __init__(self, workspace: Workspace, session: Session, spans: Periods, people: Table = DAILY) -> None:
         """Number the catalogue and the users.
 
         Args:
             workspace: the shop.
             session: a session; the tables are attached to it.
             spans: the periods.
+            people: the table that says who there is; the state knows the same people as the days, in fewer rows.
         """
         self.workspace, self.session, self.spans = workspace, session, spans
         self.is_timed = workspace.shop.is_timed
@@ -85,7 +86,10 @@ class History:
         session.attach(STATE, workspace.lake)
         session.attach(DAILY, workspace.lake)
         items = session.query(f"select item_id, row_number() over (order by item_id) - 1 as i from {ITEMS.key}")
-        users = session.query(f"select user_id, row_number() over (order by user_id) - 1 as u from {self._users()}")
+        users = session.query(
+            f"select user_id, row_number() over (order by user_id) - 1 as u from "
+            f"(select distinct user_id from {people.key} where facet = 'all')"
+        )
         session.register("item_numbers", items)
         session.register("user_numbers", users)
         self.item_ids = session.query("select item_id from item_numbers order by i").column("item_id")
@@ -96,9 +100,6 @@ class History:
             if s.event_type is not None
         )
         self.taken = "quantity > 0e0" if sells else "decayed_104d > 0e0"
-
-    def _users(self) -> str:
-        return f"(select distinct user_id from {DAILY.key} where facet = 'all')"
 
     def state(self, phase: Phase) -> dict[str, npt.NDArray[np.float64]]:
         """Every user's own items as of the phase's instant, sorted by user, then item.

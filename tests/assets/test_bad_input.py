@@ -6,7 +6,7 @@ import logging
 import dagster as dg
 import pytest
 
-from assets.table import IS_CURRENT
+from assets.table import FILES_READABLE
 from data.workspace import Workspace
 from orchestration.definitions import build_defs
 from orchestration.jobs import MAIN
@@ -97,7 +97,9 @@ def test_one_corrupt_file_among_several_is_named_and_the_good_ones_are_published
         assert {r["event_id"] for r in rows(workspace, "core.events")} == {"1", "2", "3", "4", "5", "20", "22"}
         logged = [e.user_message for e in instance.all_logs(result.run_id) if e.level == logging.ERROR]
         assert len(logged) == 1 and "bad.csv.gz" in logged[0]
-        checks = {c.asset_key.path[-1]: c for c in result.get_asset_check_evaluations() if c.check_name == IS_CURRENT}
+        checks = {
+            c.asset_key.path[-1]: c for c in result.get_asset_check_evaluations() if c.check_name == FILES_READABLE
+        }
         assert checks["catalogue"].passed and checks["members"].passed
         assert not checks["tills"].passed and checks["tills"].severity is dg.AssetCheckSeverity.WARN
         assert "bad.csv.gz: is damaged or cut short" in checks["tills"].description
