@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from data.contracts import TABLES
 from data.contracts.schema import Frozen, Table
@@ -287,8 +286,3 @@ def packed(verdicts: Sequence[Verdict]) -> str:
 def published_verdicts(published: Published) -> tuple[Verdict, ...]:
     """What the gate found when this version was proved."""
     return tuple(Verdict.model_validate(v) for v in json.loads(published.notes.get("verdicts", "[]")))
-
-
-def count_where(data: pa.Table, column: str, value: str) -> int:
-    """Rows of `data` whose `column` equals `value`."""
-    return int(pc.sum(pc.equal(data.column(column), value)).as_py() or 0)
