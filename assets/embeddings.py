@@ -18,7 +18,7 @@ from data.quality import batch_measures, prove
 from data.settings import encoder_folder
 from data.workspace import Workspace
 
-CHUNK = 4096
+CHUNK = 2048
 """Texts between two commits of the cache: what an interruption costs at most."""
 
 
@@ -47,7 +47,7 @@ def build() -> list[dg.AssetsDefinition]:
             [TEXT_EMBEDDINGS, ITEM_TEXTS],
             deps=[ITEMS.key],
             kinds={"pytorch", "huggingface", "delta"},
-            code_version=digest(sql, CHUNK),
+            code_version=digest(sql),
             body=body,
             lineage={
                 ITEM_TEXTS.key: {"item_id": traced["item_id"], "text_hash": traced["item_text"]},

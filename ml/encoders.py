@@ -93,7 +93,7 @@ class TextEncoder:
 def load(
     folder: Path,
     *,
-    dtype: Literal["bfloat16", "float32"] = "bfloat16",
+    dtype: Literal["bfloat16", "float32"] | None = None,
     threads: int = 1,
     device: "str | torch.device" = "cpu",
 ) -> TextEncoder:
@@ -101,7 +101,7 @@ def load(
 
     Args:
         folder: with config.json, model.safetensors and tokenizer.json of all-MiniLM-L6-v2.
-        dtype: bfloat16 is about four times as fast as float32 on a CPU, at a cosine of 0.9999 to it.
+        dtype: precision of the weights; None takes `fastest_dtype` of the device.
         threads: CPU threads while encoding, at least 1.
         device: where the weights live.
 
@@ -121,6 +121,7 @@ def load(
     from transformers import AutoModel, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    dtype = dtype or fastest_dtype(device)
     precision = torch.bfloat16 if dtype == "bfloat16" else torch.float32
     model = AutoModel.from_pretrained(str(folder), local_files_only=True, dtype=precision).eval().to(device)
     if model.config.hidden_size != EMBEDDING_SIZE:
@@ -129,6 +130,26 @@ def load(
         digest = hashlib.file_digest(weights, "sha256").hexdigest()
     recipe = f"{digest} {dtype} mean l2 {MAX_TOKENS}"
     return TextEncoder(hashlib.sha256(recipe.encode()).hexdigest(), dtype, threads, tokenizer, model)
+
+
+def fastest_dtype(device: "str | torch.device" = "cpu") -> Literal["bfloat16", "float32"]:
+    """The precision in which a device encodes fastest.
+
+    On a CPU that multiplies bfloat16 (AMX, AVX-512 BF16) it takes a quarter of the time of float32, at a cosine of
+    0.9999 to it; on one that does not, it is emulated and takes three times as long.
+
+    Args:
+        device: where the weights will live.
+
+    Returns:
+        bfloat16 where the hardware has it, else float32.
+    """
+    import torch
+
+    if torch.device(device).type != "cpu":
+        return "bfloat16"
+    able = torch.cpu.get_capabilities()
+    return "bfloat16" if able.get("amx_bf16") or able.get("avx512_bf16") else "float32"
 
 
 def text_hash(text: str, model_hash: str) -> str:

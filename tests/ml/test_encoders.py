@@ -22,7 +22,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def encoder() -> TextEncoder:
-    return encoders.load(FOLDER)
+    return encoders.load(FOLDER, dtype="bfloat16")
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +98,16 @@ def test_threads_are_put_back(encoder: TextEncoder) -> None:
 def test_hashes_tell_texts_models_and_precisions_apart(encoder: TextEncoder, precise: TextEncoder) -> None:
     keys = {encoders.text_hash(text, e.model_hash) for text in ("milk", "Milk") for e in (encoder, precise)}
     assert len(keys) == 4
-    assert encoders.load(FOLDER).model_hash == encoder.model_hash
+    assert encoders.load(FOLDER, dtype="bfloat16").model_hash == encoder.model_hash
     weights = hashlib.sha256((FOLDER / "model.safetensors").read_bytes()).hexdigest()
     assert encoder.model_hash == hashlib.sha256(f"{weights} bfloat16 mean l2 256".encode()).hexdigest()
+
+
+def test_the_fastest_precision_is_one_that_the_hardware_has() -> None:
+    able = torch.cpu.get_capabilities()
+    has_bfloat16 = able.get("amx_bf16", False) or able.get("avx512_bf16", False)
+    assert encoders.load(FOLDER).dtype == ("bfloat16" if has_bfloat16 else "float32")
+    assert encoders.fastest_dtype("cuda") == "bfloat16"
 
 
 def test_missing_names_each_text_once(encoder: TextEncoder) -> None:
