@@ -43,12 +43,15 @@ def evaluate(workspace: Workspace, session: Session, spans: Periods, tell: Calla
         models["without_noise"] = _twin(workspace, history, catalogue)
     owned = state.user_index.astype(np.int64) * catalogue.n_items + state.item_index
     is_new = ~np.isin(relevant[0].astype(np.int64) * catalogue.n_items + relevant[1], owned)
+    ranked = {
+        name: _lists(state, catalogue, released, weights, len(history.user_ids))
+        for name, (released, weights) in models.items()
+    }
     rows: list[dict[str, Any]] = []
     for task in TASKS:
         wanted = relevant if task == "next_purchases" else (relevant[0][is_new], relevant[1][is_new])
         lists = _baselines(history, state, catalogue.n_items, task)
-        for name, (released, weights) in models.items():
-            lists[name] = _lists(state, catalogue, released, weights, task, len(history.user_ids))
+        lists |= {name: found[task] for name, found in ranked.items()}
         for name, recommended in lists.items():
             rows += _scored(task, name, recommended, wanted, catalogue.n_items)
         tell(f"out.evaluation: {task} scored for {len(lists)} models")
@@ -62,16 +65,16 @@ def _lists(
     catalogue: "Catalogue",
     released: "ReleasedPopularity",
     weights: "RankerWeights",
-    task: Any,
     n_users: int,
-) -> "Int32":
+) -> "dict[str, Int32]":
     from ml.ranking.features import index_items
     from ml.ranking.inputs import CandidateConfig
     from ml.ranking.ranker import recommend
 
     config = CandidateConfig()
     item_side = index_items(catalogue, released, config)
-    return recommend(state, item_side, weights, task=task, n_users=n_users, k=K, config=config).item_index
+    found = recommend(state, item_side, weights, n_users=n_users, k=K, config=config)
+    return {task: lists.item_index for task, lists in found.items()}
 
 
 def _baselines(history: History, state: Any, n_items: int, task: str) -> dict[str, "Int32"]:

@@ -39,9 +39,8 @@ def build() -> list[dg.AssetsDefinition]:
 
 def _release(contract: Table, inputs: list[Table], maker: Maker) -> dg.AssetsDefinition:
     def body(context: dg.AssetExecutionContext, workspace: Workspace) -> Mapping[str, Outcome]:
-        from ml.privacy.plan import PlanConstants
 
-        spans = periods(workspace, PlanConstants().window_days)
+        spans = periods(workspace)
         before = workspace.lake.published(contract.key)
         read = Slice(table=DAILY, days=days_between(workspace, None, spans.test))
         try:

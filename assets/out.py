@@ -70,16 +70,16 @@ def _recommend(workspace: Workspace, session: Session) -> pa.Table:
     """Lists of everybody who has a profile, available items only."""
     from ml.ranking.features import index_items
     from ml.ranking.inputs import CandidateConfig
-    from ml.ranking.ranker import REASONS, TASKS, recommend
+    from ml.ranking.ranker import REASONS, recommend
 
-    history = History(workspace, session, periods(workspace, 28), people=STATE)
+    history = History(workspace, session, periods(workspace), people=STATE)
     candidates = CandidateConfig()
     item_side = index_items(arrays.catalogue(workspace, session), arrays.released(workspace, session), candidates)
     state = arrays.user_item_state(history, "serve")
     weights = arrays.weights(workspace, session)
     parts = []
-    for task in TASKS:
-        found = recommend(state, item_side, weights, task=task, n_users=len(history.user_ids), k=K, config=candidates)
+    lists = recommend(state, item_side, weights, n_users=len(history.user_ids), k=K, config=candidates)
+    for task, found in lists.items():
         user, place = np.nonzero(found.item_index >= 0)
         parts.append(
             pa.table(
@@ -119,7 +119,7 @@ def _evaluation() -> dg.AssetsDefinition:
     def body(context: dg.AssetExecutionContext, workspace: Workspace) -> Mapping[str, Outcome]:
         from assets.evaluate import evaluate
 
-        spans = periods(workspace, 28)
+        spans = periods(workspace)
         outcomes = refresh(
             workspace,
             [EVALUATION],

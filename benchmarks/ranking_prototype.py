@@ -152,7 +152,7 @@ def serve(shop: Shop, split: date, released: Any, weights: RankerWeights) -> dic
     out: dict[str, Any] = {}
     for task in TASKS:
         clock = time.perf_counter()
-        lists = recommend(state, index, weights, task=task, n_users=shop.n_users, config=config).item_index
+        lists = recommend(state, index, weights, tasks=[task], n_users=shop.n_users, config=config)[task].item_index
         seconds = time.perf_counter() - clock
         out[task] = scored(shop, state, lists, task, future_user, future_item) | {"seconds": round(seconds, 2)}
     return out

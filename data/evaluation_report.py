@@ -37,8 +37,6 @@ EXCEPTIONS: Mapping[str, str] = {
 
 _RELEASES = tuple(table for table in model.TABLES if table.privacy == "release")
 _INPUTS = (DAILY, ITEMS, *model.TABLES)
-_WINDOW_DAYS = 28
-"""Moves the start of the period for fitting alone, of which nothing is said here."""
 
 
 def write_report(workspace: Workspace) -> Path:
@@ -129,7 +127,7 @@ def _measured(workspace: Workspace, published: Published, releases: Sequence[Fac
     evaluation = workspace.shop.evaluation
     if not workspace.shop.is_timed:
         return {"holdout_share": evaluation.holdout_share, "holdout_seed": evaluation.holdout_seed}
-    spans = periods(workspace, _WINDOW_DAYS)
+    spans = periods(workspace)
     start = published.notes.get("test_start", spans.test.date().isoformat())
     learnt_until = max((r["window_end"] for r in releases if r["window_end"]), default=None)
     return {

@@ -40,18 +40,21 @@ class Periods(Frozen):
     """Windows that popularity is counted in, up to `fit` and up to `test`: [first day, day after the last)."""
 
 
-def periods(workspace: Workspace, window_days: int) -> Periods:
+WINDOW_DAYS = 28
+"""Days of the labels' period and of each window of popularity: the privacy plan's constant, held equal by a test."""
+
+
+def periods(workspace: Workspace) -> Periods:
     """The periods of a shop.
 
     Args:
         workspace: the shop.
-        window_days: length of the labels' period and of the windows of popularity.
 
     Returns:
         The periods; for a shop without timestamps all of them are its one constant day.
     """
     shop = workspace.shop
-    span = timedelta(days=window_days)
+    span = timedelta(days=WINDOW_DAYS)
     if shop.calendar is None:
         day = datetime(1970, 1, 2)
         window = (day.date(), end_of(day.date()).date())

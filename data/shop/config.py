@@ -87,7 +87,7 @@ class Shop(Frozen):
     calendar: Calendar | None = None
     """Needed as soon as one source has a time."""
     landing: str | None = None
-    """Folder where new files arrive; null: var/landing/<name>."""
+    """Folder where new files arrive; null: `landing/` beside the shop's lake."""
     privacy: Privacy = Privacy()
     """The privacy policy."""
     evaluation: Evaluation = Evaluation()
@@ -101,11 +101,6 @@ class Shop(Frozen):
     def location(self) -> Path:
         """The YAML file itself; relative paths start at its folder."""
         return self._location
-
-    @property
-    def landing_folder(self) -> Path:
-        """The folder where new files arrive: relative to the YAML when declared, to the project otherwise."""
-        return self.location.parent / self.landing if self.landing else Path("var/landing") / self.name
 
     @property
     def is_timed(self) -> bool:

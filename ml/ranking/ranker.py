@@ -3,6 +3,7 @@
 Class `per_user`: with the released weights held fixed, nobody's recommendations depend on another user's rows.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -107,21 +108,21 @@ def recommend(
     index: ItemIndex,
     weights: RankerWeights,
     *,
-    task: Task,
     n_users: int,
+    tasks: Sequence[Task] = TASKS,
     k: int = 20,
     n_tail: int = 1,
     config: CandidateConfig | None = None,
     chunk_users: int = 128,
-) -> Recommendations:
-    """Rank every user's candidates; a user without rows gets the released popularity.
+) -> dict[Task, Recommendations]:
+    """Rank every user's candidates, for all tasks at once; a user without rows gets the released popularity.
 
     Args:
         state: all users' own items as of the instant.
         index: the item side, made with the same `config`.
         weights: released weights.
-        task: which head; `discovery` leaves out every item the user has in the state.
         n_users: users 0 .. n_users - 1 are served, with or without rows.
+        tasks: which heads; `discovery` leaves out every item the user has in the state.
         k: length of a list.
         n_tail: places at the end of a discovery list kept for the best items outside the popular head: the price of
             coverage. 0 ranks by score alone.
@@ -129,23 +130,34 @@ def recommend(
         chunk_users: users whose features are held at once: about 0.5 MB each at the default width.
 
     Returns:
-        Lists of length k.
+        Lists of length k, by task.
 
     Raises:
         ValueError: if k is below 1, or the state holds a user that is not served or an unknown item.
     """
     config = config or CandidateConfig()
     _check_request(state, index, n_users, k)
-    head = weights.to_array()[TASKS.index(task)].astype(np.float32)
-    chunks = ((start, min(start + chunk_users, n_users)) for start in range(0, n_users, chunk_users))
-    candidates = (user_candidates(state, index, start, stop, config) for start, stop in chunks)
-    parts = [_ranked(chunk, index, head, task, k, n_tail) for chunk in candidates]
-    result = Recommendations(
-        item_index=np.concatenate([part.item_index for part in parts]) if parts else np.empty((0, k), dtype=np.int32),
-        score=np.concatenate([part.score for part in parts]) if parts else np.empty((0, k), dtype=np.float32),
-        reason=np.concatenate([part.reason for part in parts]) if parts else np.empty((0, k), dtype=np.int32),
+    heads = dict(zip(TASKS, weights.to_array().astype(np.float32), strict=True))
+    parts: dict[Task, list[Recommendations]] = {task: [] for task in tasks}
+    for start in range(0, n_users, chunk_users):
+        candidates = user_candidates(state, index, start, min(start + chunk_users, n_users), config)
+        for task in tasks:
+            parts[task].append(_ranked(candidates, index, heads[task], task, k, n_tail))
+    return {
+        task: _popularity_for_the_unknown(_joined(found, k), state, index, n_users) for task, found in parts.items()
+    }
+
+
+def _joined(parts: Sequence[Recommendations], k: int) -> Recommendations:
+    """The lists of all chunks."""
+    if not parts:
+        none = np.empty((0, k), dtype=np.int32)
+        return Recommendations(item_index=none, score=none.astype(np.float32), reason=none)
+    return Recommendations(
+        item_index=np.concatenate([part.item_index for part in parts]),
+        score=np.concatenate([part.score for part in parts]),
+        reason=np.concatenate([part.reason for part in parts]),
     )
-    return _popularity_for_the_unknown(result, state, index, n_users)
 
 
 def _check_request(state: UserItemState, index: ItemIndex, n_users: int, k: int) -> None:

@@ -42,7 +42,6 @@ def test_short_forms_mean_the_long_ones() -> None:
     assert source.columns["user_id"].column == "customer"
     assert source.columns["discount"].columns == ("d1", "d2")
     assert source.event_type is not None and source.event_type.values == {"1": "purchase", "seen": "view"}
-    assert shop.landing_folder == Path("var/landing/corner")
     assert shop.delta(2000) == pytest.approx(5e-6)
 
 

@@ -1,13 +1,16 @@
 """The ranker on a shop whose right answers are known, its edges, and its reasons."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from ml.privacy.training import TrainingConfig, train_listwise
+from ml.ranking import ranker
 from ml.ranking.features import FEATURES, ItemIndex, index_items
 from ml.ranking.inputs import CandidateConfig, ReleasedPopularity, UserItemState
-from ml.ranking.ranker import PRIOR, REASONS, TASKS, RankerWeights, Task, recommend, training_bags
+from ml.ranking.ranker import PRIOR, REASONS, TASKS, RankerWeights, Recommendations, Task, training_bags
 from tests.ml.ranking.small_shop import catalogue, state
 
 SIZE = 50
@@ -18,6 +21,11 @@ def checkerboard() -> tuple[UserItemState, ItemIndex]:
     rows = [(u, i, 1.0, 5.0, 5.0) for u in range(SIZE) for i in range(SIZE) if u % 2 == i % 2 and u != i]
     counts = np.full(SIZE, float(SIZE // 2 - 1))
     return state(rows), index_items(catalogue([i % 2 for i in range(SIZE)]), ReleasedPopularity(counts, 0.0), CONFIG)
+
+
+def recommend(*inputs: Any, task: Task, **options: Any) -> Recommendations:
+    """The lists of one task."""
+    return ranker.recommend(*inputs, tasks=[task], **options)[task]
 
 
 CONFIG = CandidateConfig(n_own=SIZE, n_head=5, n_types=2, n_per_type=SIZE)
