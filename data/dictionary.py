@@ -63,7 +63,8 @@ def _section(title: str, table: Table) -> Iterator[str]:
     yield f"{table.doc}\n"
     yield f"- Class: `{table.privacy}`"
     yield f"- Partitioned by: {'UTC day' if table.partition_by else 'nothing, replaced as a whole'}"
-    yield f"- Kept: {f'{table.retention_days} days' if table.retention_days else 'as long as its source'}"
+    past = f"{table.history_days} days" if table.history_days else "for ever"
+    yield f"- Older versions are kept: {past}"
     yield f"- Key: {', '.join(f'`{name}`' for name in table.primary_key) or 'none'}"
     for reference in table.references:
         yield f"- Reference: `{reference.column}` stands in `{reference.table}.{reference.target}`"

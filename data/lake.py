@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 
 from data.contracts.schema import Frozen, Table
+
+LOG_IS_KEPT = {"delta.logRetentionDuration": "interval 3650 days"}
+"""Commits carry the notes by which a table is known to be up to date: they outlive the files that they replaced."""
 
 
 class Published(Frozen):
@@ -110,16 +114,14 @@ class Lake:
         if table is None:
             return None
         actions = pa.table(table.get_add_actions(flatten=True))
-        for commit in table.history(20):
-            if "portrait" in commit:
-                notes = json.loads(commit["portrait"])
-                break
-        else:
-            notes = {}
+        commits = chain(table.history(5), table.history())
+        data_commits = (c for c in commits if "portrait" in c)  # the others are clean-ups
+        last: dict[str, Any] = next(data_commits, {"portrait": "{}", "version": table.version()})
+        notes = json.loads(last["portrait"])
         files = digest(sorted(actions.column("path").to_pylist()))
         return Published(
             key=key,
-            version=table.version(),
+            version=last["version"],
             content=notes.pop("content", None) or files,
             fingerprint=notes.pop("fingerprint", ""),
             rows=sum(actions.column("num_records").to_pylist()),
@@ -207,6 +209,22 @@ class Lake:
         said = {"fingerprint": fingerprint, **(notes or {})}
         self._write(contract, contract.conform(data), said, "overwrite" if overwrite else "append", None)
 
+    def vacuum(self, contract: Table) -> int:
+        """Delete the files that no version of the last `history_days` refers to.
+
+        Args:
+            contract: whose table; without `history_days`, nothing is deleted.
+
+        Returns:
+            Number of files deleted.
+        """
+        table = self.open(contract.key)
+        if table is None or contract.history_days is None:
+            return 0
+        hours = 24 * contract.history_days
+        # Delta holds shorter times than a week to be unsafe for writers at work; none of ours takes a day.
+        return len(table.vacuum(hours, dry_run=False, enforce_retention_duration=False))
+
     def _write(
         self, contract: Table, data: pa.Table, said: Mapping[str, str], mode: str, predicate: str | None
     ) -> None:
@@ -224,6 +242,7 @@ class Lake:
             description=contract.doc,
             commit_properties=CommitProperties(custom_metadata={"portrait": json.dumps(said, sort_keys=True)}),
             storage_options=self.storage_options or None,
+            configuration=LOG_IS_KEPT,
             **options,
         )
 

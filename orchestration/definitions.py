@@ -6,7 +6,7 @@ from assets import core, embeddings, features, model, out, raw
 from assets.partitions import daily_partitions
 from data.settings import load_settings
 from data.workspace import Workspace, open_workspace
-from orchestration.jobs import JOBS, SCHEDULES
+from orchestration.jobs import JOBS, SCHEDULES, maintenance
 from orchestration.sensors import build_sensors
 
 
@@ -30,7 +30,7 @@ def build_defs(workspace: Workspace | None = None) -> dg.Definitions:
             *model.build(),
             *out.build(),
         ],
-        jobs=JOBS,
+        jobs=[*JOBS, maintenance],
         schedules=SCHEDULES,
         sensors=build_sensors(workspace.settings),
         resources={"workspace": workspace},

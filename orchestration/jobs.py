@@ -2,6 +2,9 @@
 
 import dagster as dg
 
+from data.maintenance import vacuum
+from data.workspace import Workspace
+
 DAYS = dg.AssetSelection.assets(["features", "daily"])
 
 MAIN = dg.define_asset_job(
@@ -22,6 +25,19 @@ REFRESH = dg.define_asset_job(
     description="Profiles and recommendations as of the last landed day. Does not train: releases have their slots.",
 )
 
+
+@dg.op(name="vacuum", description="Delete files of versions older than each contract's `history_days`.")
+def _vacuum(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Workspace]) -> None:
+    for key, files in vacuum(workspace).items():
+        context.log.info(f"{key}: {files} files of old versions deleted")
+
+
+@dg.job(name="maintenance", description="Keep the promise of how long replaced and removed rows stay readable.")
+def maintenance() -> None:
+    """Delete what is past its time."""
+    _vacuum()
+
+
 JOBS = [MAIN, DAILY, REFRESH]
 
 SCHEDULES = [
@@ -32,5 +48,13 @@ SCHEDULES = [
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Mondays at 03:00 UTC: profiles and recommendations follow time even where no event came.",
-    )
+    ),
+    dg.ScheduleDefinition(
+        name="weekly_maintenance",
+        job=maintenance,
+        cron_schedule="0 1 * * 0",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Sundays at 01:00 UTC: files of old versions go.",
+    ),
 ]

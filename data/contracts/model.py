@@ -45,6 +45,7 @@ POPULARITY = Table(
     key="model.popularity",
     doc="Released popularity of every item of the public catalogue: bounded, noisy, through the ledger.",
     privacy="release",
+    history_days=None,
     columns=(
         Column(name="item_id", type="text", doc="Item code.", sensitivity="public", required=True),
         Column(
@@ -79,6 +80,7 @@ RANKER = Table(
     key="model.ranker",
     doc="Released weights of the ranker, one row per task and feature, trained with Opacus through the ledger.",
     privacy="release",
+    history_days=None,
     columns=(
         Column(name="task", type="text", doc="`next_purchases` or `discovery`.", sensitivity="public", required=True),
         Column(name="feature", type="text", doc="Feature of a user and an item.", sensitivity="public", required=True),

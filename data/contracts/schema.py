@@ -4,10 +4,10 @@ One declaration per table; nothing about a table is written down twice.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 PrivacyClass = Literal["public", "per_user", "release", "internal"]
 """Who may read what across users; see docs/decisions and the tag `portrait/class` on every asset."""
@@ -102,8 +102,8 @@ class Table(Frozen):
     """Largest share of a batch's rows that may be quarantined before the batch is refused; None: no row gate here."""
     is_timely: bool = False
     """Whether the age of the newest row is held against the shop's `max_lag_days`."""
-    retention_days: int | None = None
-    """How long rows are kept after their day; None: as long as the source."""
+    history_days: Annotated[int, Field(ge=1)] | None = 30
+    """Days for which rows that were replaced or removed stay readable as an older version; None: for ever."""
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Table":

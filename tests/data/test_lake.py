@@ -1,12 +1,14 @@
 """The lake: whole tables and days are replaced atomically, versions are of content, wrong data never gets in."""
 
 from datetime import date
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from data.contracts.schema import Column, Table
 from data.lake import Lake, content_digest
+from tests.support.lakes import age_removals
 
 DAY = Column(name="day", type="date", doc="d")
 X = Column(name="x", type="bigint", doc="x")
@@ -83,3 +85,29 @@ def test_a_contract_may_gain_a_column(lake):
     wider = DAILY.model_copy(update={"columns": (*DAILY.columns, Column(name="z", type="text", doc="z"))})
     lake.publish(wider, rows((TWO, 5)).append_column("z", pa.array(["new"])), fingerprint="b", days=[TWO])
     assert read(lake, "t.daily") == [(ONE, 1), (TWO, 5)] and "z" in lake.columns("t.daily")
+
+
+def parquet_files(lake, key):
+    return len(list(Path(lake.uri(key)).rglob("*.parquet")))
+
+
+def test_replaced_rows_stay_readable_for_the_days_of_the_contract_and_then_go(lake):
+    lake.publish(WHOLE, pa.table({"x": [1]}), fingerprint="a")
+    lake.publish(WHOLE, pa.table({"x": [2]}), fingerprint="b")
+    before = lake.published("t.whole")
+    age_removals(lake, "t.whole", 29)
+    assert lake.vacuum(WHOLE) == 0 and parquet_files(lake, "t.whole") == 2
+    age_removals(lake, "t.whole", 2)
+    assert lake.vacuum(WHOLE) == 1 and parquet_files(lake, "t.whole") == 1
+    assert lake.published("t.whole") == before, "a clean-up is no new version and loses no notes"
+    for _ in range(4):
+        lake.vacuum(WHOLE)
+    assert lake.published("t.whole") == before
+
+
+def test_what_is_kept_for_ever_is_kept(lake):
+    kept = WHOLE.model_copy(update={"history_days": None})
+    lake.publish(kept, pa.table({"x": [1]}), fingerprint="a")
+    lake.publish(kept, pa.table({"x": [2]}), fingerprint="b")
+    age_removals(lake, "t.whole", 4000)
+    assert lake.vacuum(kept) == 0 and parquet_files(lake, "t.whole") == 2

@@ -2,11 +2,15 @@
 
 import shutil
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 
+from data.contracts.core import ITEMS
 from orchestration.definitions import build_defs
+from tests.support.lakes import age_removals
 from tests.support.runs import WHOLE, days, execute, land, rows
 from tests.support.shops import workspace_of, write_shop
 
@@ -187,3 +191,16 @@ def test_the_command_line_can_give_any_job_a_range_of_days(fresh):
     graph = fresh.defs.resolve_asset_graph()
     policies = {".".join(key.path): graph.get(key).backfill_policy for key in graph.materializable_asset_keys}
     assert {key for key, policy in policies.items() if policy != dg.BackfillPolicy.single_run()} == set()
+
+
+def test_the_weekly_maintenance_deletes_what_is_past_its_time_and_nothing_that_is_published(fresh):
+    schedule = fresh.defs.resolve_schedule_def("weekly_maintenance")
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    lake, kept = fresh.workspace.lake, rows(fresh.workspace, "core.items")
+    lake.publish(ITEMS, pa.Table.from_pylist(kept), fingerprint="again")
+    before = lake.published("core.items")
+    age_removals(lake, "core.items", 31)
+    files = set(Path(lake.uri("core.items")).glob("*.parquet"))
+    assert fresh.defs.resolve_job_def(schedule.job_name).execute_in_process(instance=fresh.instance).success
+    assert len(files) == 2 and set(Path(lake.uri("core.items")).glob("*.parquet")) < files
+    assert lake.published("core.items") == before and rows(fresh.workspace, "core.items") == kept

@@ -32,14 +32,14 @@ def test_limits_references_and_units_are_written_out(monkeypatch):
             Column(name="kind", type="text", doc="Kind.", one_of=("a", "b"), sensitivity="public"),
         ),
         primary_key=("kind",),
-        retention_days=30,
+        history_days=7,
         max_quarantine_share=0.05,
     )
     monkeypatch.setitem(TABLES, "core.probe", table)
     page = render()
     assert "| `age_days` | double | days | yes | at least 0; at most 1e+06 | personal | Age \\| in days. |" in page
     assert "| `kind` | text |  |  | one of `a`, `b` | public | Kind. |" in page
-    assert "- Kept: 30 days" in page and "more than 5% of its rows" in page
+    assert "- Older versions are kept: 7 days" in page and "more than 5% of its rows" in page
     assert "- Reference: `item_id` stands in `core.items.item_id`" in page
 
 
