@@ -58,16 +58,30 @@ class DuckDBSession:
 
     def attach(self, contract: Table, lake: Lake, days: Collection[date] | None = None) -> None:
         """See `Session.attach`."""
+        if lake.is_remote:
+            self._attach_remote(contract, lake, days)
+            return
         files = lake.files(contract.key, days)
-        held = lake.columns(contract.key) if files else set()
-        found = {name: f'"{name}"' if name in held else "null" for name in contract.names}
-        columns = ", ".join(f'cast({found[name]} as {kind}) as "{name}"' for name, kind in contract.sql_types().items())
+        columns = _columns(contract, lake.columns(contract.key) if files else set())
         if files:
             listed = ", ".join("'" + f.replace("'", "''") + "'" for f in files)
             hive = ", hive_partitioning = true, hive_types = {'day': DATE}" if contract.partition_by else ""
             self.define(contract.key, f"select {columns} from read_parquet([{listed}], union_by_name = true{hive})")
         else:
             self.define(contract.key, f"select {columns} where false")
+
+    def _attach_remote(self, contract: Table, lake: Lake, days: Collection[date] | None) -> None:
+        """Show a table of an object store: DuckDB scans Delta's dataset, since its own reader would need an extension.
+
+        Columns and days that a query does not ask for are not fetched.
+        """
+        dataset = lake.dataset(contract.key, days)
+        if dataset is None:
+            self.define(contract.key, f"select {_columns(contract, set())} where false")
+            return
+        bare = "__" + contract.key.replace(".", "__")
+        self.connection.register(bare, dataset)
+        self.define(contract.key, f'select {_columns(contract, set(dataset.schema.names))} from "{bare}"')
 
     def register(self, key: str, data: pa.Table) -> None:
         """See `Session.register`."""
@@ -91,6 +105,12 @@ class DuckDBSession:
         layer, name = key.split(".")
         self.connection.execute(f'create schema if not exists "{layer}"')
         self.connection.execute(f'create or replace view "{layer}"."{name}" as {sql}')
+
+
+def _columns(contract: Table, held: Collection[str]) -> str:
+    """The columns of a contract as a select list; null where the table lacks one yet."""
+    found = {name: f'"{name}"' if name in held else "null" for name in contract.names}
+    return ", ".join(f'cast({found[name]} as {kind}) as "{name}"' for name, kind in contract.sql_types().items())
 
 
 class DuckDB:

@@ -60,7 +60,7 @@ def ingest(workspace: Workspace, source: str, tell: Callable[[str], None]) -> tu
         Refused: if the rows do not meet the raw contract.
     """
     contract = raw_table(source, workspace.shop.sources[source].kind)
-    files = resolve_files(workspace.shop, source, workspace.landing)
+    files = resolve_files(workspace.shop, source, workspace.landing, digests=workspace.digests)
     held = held_digests(workspace, source)
     is_remapped = bool(held) and _mapping_held(workspace, source) != _mapping(workspace, source)
     files, problems = _readable(files)
@@ -106,7 +106,8 @@ def _readable(files: Sequence[SourceFile]) -> tuple[list[SourceFile], list[str]]
 def new_files(workspace: Workspace, source: str) -> list[SourceFile]:
     """Files of a source that its raw table does not hold yet."""
     held = held_digests(workspace, source)
-    return [f for f in resolve_files(workspace.shop, source, workspace.landing) if f.sha256 not in held]
+    files = resolve_files(workspace.shop, source, workspace.landing, digests=workspace.digests)
+    return [f for f in files if f.sha256 not in held]
 
 
 def held_digests(workspace: Workspace, source: str) -> set[str]:

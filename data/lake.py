@@ -7,21 +7,32 @@ downstream is made again.
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from itertools import chain
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from data.contracts.schema import Frozen, Table
 
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
 LOG_IS_KEPT = {"delta.logRetentionDuration": "interval 3650 days"}
 """Commits carry the notes by which a table is known to be up to date: they outlive the files that they replaced."""
+
+S3_OPTIONS = {"aws_conditional_put": "etag", "allow_http": "true"}
+"""A commit is a PUT that fails if the version exists; http is used only if the endpoint says so. The rest: AWS_*."""
+
+
+class LakeError(OSError):
+    """A table cannot be read or written where it lives: one sentence with the place, the reason and the remedy."""
 
 
 class Published(Frozen):
@@ -79,18 +90,28 @@ class Lake:
             storage_options: options of the object store, as deltalake takes them.
         """
         self.root = root.rstrip("/")
-        self.storage_options = dict(storage_options or {})
+        self.storage_options = {**(S3_OPTIONS if root.startswith("s3://") else {}), **(storage_options or {})}
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the tables are in an object store, so that their files have no local path."""
+        return "://" in self.root
 
     def uri(self, key: str) -> str:
         """Where the table of a contract key lives."""
         return f"{self.root}/{key.replace('.', '/')}"
 
     def open(self, key: str, version: int | None = None) -> DeltaTable | None:
-        """The Delta table, or None before its first publication."""
-        try:
-            return DeltaTable(self.uri(key), version=version, storage_options=self.storage_options or None)
-        except TableNotFoundError:
-            return None
+        """The Delta table, or None before its first publication.
+
+        Raises:
+            LakeError: if the place cannot be reached.
+        """
+        with _reaching(self.uri(key)):
+            try:
+                return DeltaTable(self.uri(key), version=version, storage_options=self.storage_options or None)
+            except TableNotFoundError:
+                return None
 
     def files(self, key: str, days: Collection[date] | None = None) -> list[str]:
         """Parquet files of the last version, or of only some days of it, for an engine to read."""
@@ -102,6 +123,21 @@ class Lake:
             return files
         folders = {f"/day={d.isoformat()}/" for d in days}
         return [f for f in files if f[f.rindex("/day=") : f.rindex("/") + 1] in folders]
+
+    def dataset(self, key: str, days: Collection[date] | None = None) -> "ds.Dataset | None":
+        """The last version, or only some days of it, as a dataset that is read through Delta's own object store.
+
+        Raises:
+            LakeError: if the place cannot be reached.
+        """
+        table = self.open(key)
+        if table is None:
+            return None
+        if days is None:
+            return table.to_pyarrow_dataset()
+        if not days:
+            return None
+        return table.to_pyarrow_dataset(file_pruning_predicate=[("day", "in", [d.isoformat() for d in days])])
 
     def columns(self, key: str) -> set[str]:
         """Columns of the last version; none before the first publication."""
@@ -234,17 +270,18 @@ class Lake:
                 options["predicate"] = predicate
             # A contract may gain a column: other days lack it until they are made again.
             options["schema_mode"] = "overwrite" if mode == "overwrite" and predicate is None else "merge"
-        write_deltalake(
-            self.uri(contract.key),
-            data,
-            partition_by=[contract.partition_by] if contract.partition_by else None,
-            name=contract.key,
-            description=contract.doc,
-            commit_properties=CommitProperties(custom_metadata={"portrait": json.dumps(said, sort_keys=True)}),
-            storage_options=self.storage_options or None,
-            configuration=LOG_IS_KEPT,
-            **options,
-        )
+        with _reaching(self.uri(contract.key)):
+            write_deltalake(
+                self.uri(contract.key),
+                data,
+                partition_by=[contract.partition_by] if contract.partition_by else None,
+                name=contract.key,
+                description=contract.doc,
+                commit_properties=CommitProperties(custom_metadata={"portrait": json.dumps(said, sort_keys=True)}),
+                storage_options=self.storage_options or None,
+                configuration=LOG_IS_KEPT,
+                **options,
+            )
 
 
 def _only_days(key: str, data: pa.Table, days: Iterable[date]) -> None:
@@ -257,7 +294,25 @@ def _days_predicate(days: Sequence[date]) -> str:
     return "day in (" + ", ".join(f"'{d.isoformat()}'" for d in sorted(set(days))) + ")"
 
 
-def local_root(path: Path) -> str:
-    """The root of a lake in a local folder, created if absent."""
-    path.mkdir(parents=True, exist_ok=True)
-    return str(path)
+@contextmanager
+def _reaching(place: str) -> Iterator[None]:
+    """Turn the pages that an object store or a lost race gives as an error into one sentence."""
+    try:
+        yield
+    except CommitFailedError as error:
+        raise LakeError(
+            f"{place}: another writer changed the table meanwhile ({_reason(error)}); its version stays, "
+            "nothing of this one is published; run again."
+        ) from error
+    except OSError as error:
+        raise LakeError(
+            f"{place}: cannot be reached ({_reason(error)}); check the address, the rights and the line."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What the server says, or the innermost line of the chain of causes."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    said = re.search(r"<Message>(.*?)</Message>", text, re.DOTALL)
+    lines = [line.strip(" \t↳") for line in text.splitlines() if line.strip(" \t↳")]
+    return (said[1].strip() if said else lines[-1] if lines else type(error).__name__).rstrip(".")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 from pathlib import Path
 
 from pydantic import Field
@@ -19,6 +20,8 @@ class Settings(Frozen):
     """The shop that is served (`PORTRAIT_SHOP`; default: the embedded Complete Journey)."""
     var: Path
     """Everything that runs produce or users own (`PORTRAIT_VAR`; default: `var/` in the repository)."""
+    lake: str | None = None
+    """Where the tables of all shops live, `s3://bucket/prefix` (`PORTRAIT_LAKE`; default: below `var`)."""
     threads: int = Field(ge=1)
     """Threads of the SQL engine and of torch (`PORTRAIT_THREADS`; default: the cores there are)."""
     encoder_threads: int = Field(default=1, ge=1)
@@ -39,8 +42,12 @@ class Settings(Frozen):
         return self.var / "dagster"
 
     def of_shop(self, name: str) -> Path:
-        """Folder of everything that belongs to one shop: lake, ledger, landing, reports."""
+        """Folder of everything that belongs to one shop: ledger, landing, reports, its lake unless that is on S3."""
         return self.var / "shops" / name
+
+    def lake_of_shop(self, name: str) -> str:
+        """Root of a shop's lake: a folder or an S3 URL."""
+        return f"{self.lake}/{name}" if self.lake else str(self.of_shop(name) / "lake")
 
 
 def load_settings() -> Settings:
@@ -50,11 +57,12 @@ def load_settings() -> Settings:
         The settings, with defaults for what is not set.
 
     Raises:
-        ValueError: if a number of threads or seconds is not a positive integer.
+        ValueError: if a number of threads or seconds is not a positive integer, or the lake is no S3 URL.
     """
     return Settings(
         shop_file=Path(os.environ.get("PORTRAIT_SHOP", DEFAULT_SHOP)).resolve(),
         var=Path(os.environ.get("PORTRAIT_VAR", REPOSITORY / "var")).resolve(),
+        lake=_lake(),
         threads=_count("PORTRAIT_THREADS", os.cpu_count() or 1),
         encoder_threads=_count("PORTRAIT_ENCODER_THREADS", 1),
         memory_limit=os.environ.get("PORTRAIT_MEMORY", "4GB"),
@@ -67,6 +75,15 @@ def _count(name: str, default: int) -> int:
     if not text.isdigit() or int(text) < 1:
         raise ValueError(f"{name} is '{text}'; set it to a whole number of at least 1")
     return int(text)
+
+
+def _lake() -> str | None:
+    url = os.environ.get("PORTRAIT_LAKE", "").rstrip("/")
+    if url and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[^/]+)*", url):
+        raise ValueError(
+            f"PORTRAIT_LAKE is '{url}'; set it to s3://bucket/prefix, or unset it to keep the tables under PORTRAIT_VAR"
+        )
+    return url or None
 
 
 def encoder_folder() -> Path:

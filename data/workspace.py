@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.digests import Digests
 from data.engine import DuckDB, Engine
-from data.lake import Lake, local_root
+from data.lake import Lake
 from data.settings import Settings
 from data.shop.config import NO_POPULATION, Shop
 from data.shop.errors import ShopError
@@ -22,13 +23,18 @@ class Workspace:
 
     @property
     def home(self) -> Path:
-        """Folder of the shop's lake, ledger, landing and reports."""
+        """Folder of the shop's ledger, landing and reports, and of its lake unless that is on S3."""
         return self.settings.of_shop(self.shop.name)
 
     @property
     def ledger_path(self) -> Path:
         """The privacy ledger."""
         return self.home / "ledger.sqlite"
+
+    @property
+    def digests(self) -> Digests:
+        """Digests of the remote files of its sources."""
+        return Digests(self.home / "digests.sqlite")
 
     @property
     def landing(self) -> Path:
@@ -71,6 +77,6 @@ def open_workspace(settings: Settings) -> Workspace:
     return Workspace(
         settings=settings,
         shop=shop,
-        lake=Lake(local_root(home / "lake")),
+        lake=Lake(settings.lake_of_shop(shop.name)),
         engine=DuckDB(home / "spill", settings.threads, settings.memory_limit),
     )

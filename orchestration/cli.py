@@ -46,11 +46,12 @@ def _refuse(sentence: str) -> NoReturn:
 def _foreseen() -> tuple[type[Exception], ...]:
     """Errors whose message is written for people; evaluated only once something was raised."""
     from data.export import ExportError
+    from data.lake import LakeError
     from data.ledger import LedgerError
     from data.pseudonym import KeyFault
     from data.shop.errors import ShopError, SourceError
 
-    return Fault, ShopError, SourceError, KeyFault, LedgerError, ExportError
+    return Fault, ShopError, SourceError, KeyFault, LakeError, LedgerError, ExportError
 
 
 app = typer.Typer(cls=Commands, pretty_exceptions_enable=False, add_completion=False, invoke_without_command=True)

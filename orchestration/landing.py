@@ -1,8 +1,8 @@
 """What the landing sensor decides, as pure functions: which files are complete, which days a run is about.
 
-A file counts as complete when two looks, a tick apart, saw the same size and time of change. The cursor is a cache:
-if it is lost or damaged, files wait one more tick, and the run key (a digest of the bytes) keeps a file from being
-launched twice.
+A file counts as complete when two looks, a tick apart, saw the same size and time of change, or the same mark on S3.
+The cursor is a cache: if it is lost or damaged, files wait one more tick, and the run key (a digest of the bytes)
+keeps a file from being launched twice.
 """
 
 import hashlib
@@ -21,7 +21,9 @@ class Look(Frozen):
     size: int = Field(ge=0, strict=True)
     """Bytes."""
     changed_ns: int = Field(strict=True)
-    """Time of change, nanoseconds since 1970."""
+    """Time of change, nanoseconds since 1970; 0 for a file on S3."""
+    mark: str | None = None
+    """Of a file on S3: what its server says changes with the bytes."""
     identity: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """What the file was launched, or found to be known, as; None before that."""
 
@@ -33,7 +35,7 @@ def read_cursor(text: str | None) -> dict[str, Look]:
         text: the stored cursor.
 
     Returns:
-        Path below the landing folder -> look.
+        Path below the landing folder, or source and URL -> look.
     """
     try:
         found = json.loads(text or "{}")
@@ -55,14 +57,16 @@ def write_cursor(looks: Mapping[str, Look]) -> str:
 
 def is_same(now: Look, before: Look | None) -> bool:
     """Whether a file has not moved between two looks: then it is complete."""
-    return before is not None and (now.size, now.changed_ns) == (before.size, before.changed_ns)
+    if before is None:
+        return False
+    return (now.size, now.changed_ns, now.mark) == (before.size, before.changed_ns, before.mark)
 
 
 def identity_of(path: str, look: Look, sha256: str | None) -> str:
     """What a file is told by: its bytes, not its name; a delivery without readable bytes by its name and time.
 
     Args:
-        path: below the landing folder.
+        path: below the landing folder, or source and URL.
         look: the look that found it complete.
         sha256: digest of the bytes; None if they cannot be read.
 
@@ -71,7 +75,7 @@ def identity_of(path: str, look: Look, sha256: str | None) -> str:
     """
     if sha256 is not None and look.size > 0:
         return sha256
-    return hashlib.sha256(f"{path}\n{look.size}\n{look.changed_ns}".encode()).hexdigest()
+    return hashlib.sha256(f"{path}\n{look.size}\n{look.mark or look.changed_ns}".encode()).hexdigest()
 
 
 def run_key(source: str, identity: str) -> str:

@@ -113,7 +113,7 @@ def report_dead(instance: DagsterInstance, workspace: Workspace) -> list[str]:
 
 
 def state_of(workspace: Workspace, defs: dg.Definitions) -> str:
-    """Digest of what else than files decides which days are stale: the shop file, and the code of every asset.
+    """Digest of what else than files decides which days are stale: where the tables are, the shop file, the code.
 
     Args:
         workspace: the shop.
@@ -124,7 +124,8 @@ def state_of(workspace: Workspace, defs: dg.Definitions) -> str:
     """
     graph = defs.resolve_asset_graph()
     versions = {key.to_user_string(): graph.get(key).code_version for key in graph.materializable_asset_keys}
-    return digest(str(workspace.home), workspace.shop.location.read_text(encoding="utf-8"), versions)
+    place = [str(workspace.home), workspace.settings.lake or ""]
+    return digest(place, workspace.shop.location.read_text(encoding="utf-8"), versions)
 
 
 def is_complete(instance: DagsterInstance, state: str) -> bool:
@@ -182,7 +183,10 @@ def _files(workspace: Workspace, *, only_new: bool) -> tuple[set[str], set[date]
     kinds: set[str] = set()
     days: set[date] = set()
     for name, source in workspace.shop.sources.items():
-        files = new_files(workspace, name) if only_new else resolve_files(workspace.shop, name, workspace.landing)
+        if only_new:
+            files = new_files(workspace, name)
+        else:
+            files = resolve_files(workspace.shop, name, workspace.landing, digests=workspace.digests)
         for file in files:
             kinds.add(source.kind)
             days |= days_of_file(workspace, name, file)

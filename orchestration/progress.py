@@ -8,7 +8,16 @@ from typing import Any, TextIO
 import dagster as dg
 from dagster import DagsterEvent
 
-EXPECTED = ("ShopError", "SourceError", "KeyFault", "LedgerError", "BudgetRefused", "GateFailed", "Refused")
+EXPECTED = (
+    "ShopError",
+    "SourceError",
+    "KeyFault",
+    "LedgerError",
+    "LakeError",
+    "BudgetRefused",
+    "GateFailed",
+    "Refused",
+)
 """Errors whose message is a whole sentence with the remedy; of all others the traceback is shown."""
 
 

@@ -18,3 +18,27 @@ def pytest_runtest_makereport(item, call):
     if report.skipped and os.environ.get("REQUIRE_ALL") == "1" and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"REQUIRE_ALL=1 and this test was skipped: {report.longrepr}"
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """One S3 server for all tests of this process."""
+    from tests.support.s3 import served
+
+    with served() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """An S3 server with an empty bucket, which the environment names; nothing else of AWS is in the environment."""
+    from tests.support.s3 import forget_clients
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    forget_clients()
+    s3_server.empty()
+    yield s3_server
+    forget_clients()
