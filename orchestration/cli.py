@@ -59,7 +59,10 @@ app = typer.Typer(cls=Commands, pretty_exceptions_enable=False, add_completion=F
 
 @app.callback()
 def _portrait(context: typer.Context) -> None:
-    """Living user profiles and recommendations that keep secrets."""
+    """Living user profiles and recommendations that keep secrets.
+
+    Settings come from the environment: PORTRAIT_SHOP, PORTRAIT_VAR, PORTRAIT_LAKE (s3://bucket/prefix), and others.
+    """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
