@@ -104,17 +104,8 @@ def test_a_day_is_replaced_the_others_stay_and_a_contract_may_gain_a_column(lake
 
 def test_of_two_writers_at_once_one_is_refused_and_nothing_is_corrupted(s3, lake, engine):
     lake.publish(WHOLE, rows((ONE, 1)), fingerprint="a")
-    both = threading.Barrier(2)
-    log = f"/{BUCKET}/lake/t/whole/_delta_log/00000000000000000001.json"
-
-    waiting = [1, 2]
-
-    def meet(asked):
-        if asked == f"PUT {log}" and waiting:
-            waiting.pop()
-            both.wait(20)  # both have made their version 1 before either may write it
-
-    s3.before = meet
+    # Both have made their version 1 before either may write it.
+    s3.let_meet(f"PUT /{BUCKET}/lake/t/whole/_delta_log/00000000000000000001.json")
     said: list[LakeError] = []
 
     def write(x):
@@ -128,7 +119,6 @@ def test_of_two_writers_at_once_one_is_refused_and_nothing_is_corrupted(s3, lake
         writer.start()
     for writer in writers:
         writer.join(60)
-    s3.before = lambda asked: None
     assert len(said) == 1 and "another writer changed the table meanwhile" in str(said[0])
     assert "\n" not in str(said[0])
     published = lake.published(WHOLE.key)

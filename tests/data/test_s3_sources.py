@@ -167,12 +167,12 @@ def test_damaged_objects_are_one_sentence_each_and_the_others_go_on(s3, tmp_path
 def test_a_connection_that_breaks_half_way_is_one_sentence_and_the_others_go_on(s3, tmp_path):
     s3.put("in/broken.csv", TILLS * 200)
     s3.put("in/good.csv", TILLS)
-    s3.half = "/broken.csv"
+    s3.break_off("/broken.csv")
     workspace = shop_of(tmp_path, f"s3://{BUCKET}/in")
     [said] = land(workspace)
     assert said.startswith(f"s3://{BUCKET}/in/broken.csv: cannot be reached (") and "\n" not in said
     assert len(landed(workspace)) == len(GOOD)
-    s3.half = None
+    s3.break_off(None)
     assert land(workspace) == []
     assert len(landed(workspace)) > len(GOOD)
 
@@ -181,7 +181,7 @@ def test_a_copy_that_breaks_off_never_stands_for_the_file(s3, tmp_path):
     s3.put("in/a.csv", TILLS * 200)
     [file] = resolve_files(shop_of(tmp_path, f"s3://{BUCKET}/in").shop, "tills")
     assert file.sha256
-    s3.half = "/a.csv"
+    s3.break_off("/a.csv")
     with pytest.raises(SourceError, match="cannot be reached"), local_copy(file):
         pass
 

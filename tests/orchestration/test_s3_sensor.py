@@ -87,9 +87,9 @@ def test_a_server_that_is_gone_holds_nothing_back_and_nothing_is_forgotten(s3, t
 def test_a_line_that_breaks_is_tried_again_at_the_next_tick(s3, ticks):
     s3.put("in/new.csv", f"{HEADER}\n{NEW}")
     ticks.tick()
-    s3.half = "/new.csv"
+    s3.break_off("/new.csv")
     assert ticks.tick() == [] and "new.csv: cannot be reached" in ticks.said[-1]
-    s3.half = None
+    s3.break_off(None)
     assert len(ticks.tick()) == 1
 
 

@@ -1,68 +1,83 @@
-"""A real S3 server on loopback (moto over HTTP), which counts what is asked of it and can break off an answer."""
+"""A real S3 server on loopback (moto over HTTP), which counts what is asked of it and can break off an answer.
 
+It is a process of its own: Delta keeps Python's lock while it waits for some answers, so that a server in a thread of
+the same process would never give them.
+"""
+
+import json
 import re
+import subprocess
+import sys
 import threading
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 BUCKET = "shop"
+CONTROL = "/-/control"
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class S3Server:
-    """The server; `environment` is what a client needs to find it."""
+    """The server as tests see it; `environment` is what a client needs to find it."""
 
     def __init__(self) -> None:
-        import logging
-
-        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-        from werkzeug.serving import make_server
-
-        logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
-        self._app: App = DomainDispatcherApplication(create_backend_app)
-        self.asked: list[str] = []
-        """What was asked since `forget`, `GET /bucket/key` or `LIST /bucket?prefix=...`."""
-        self.half: str | None = None
-        """Objects whose path ends like this break off after half of their bytes."""
-        self.before: Callable[[str], None] = lambda asked: None
-        """Called before each answer, with what was asked."""
-        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {
+        self._process = subprocess.Popen([sys.executable, "-m", "tests.support.s3"], stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.url = self._process.stdout.readline().strip()
+        key = "loopback"
+        self.environment = {
             "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": "loopback",
-            "AWS_SECRET_ACCESS_KEY": "loopback",
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": key,
             "AWS_DEFAULT_REGION": "us-east-1",
         }
 
     def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._process.terminate()
+        self._process.wait(20)
+
+    @property
+    def asked(self) -> list[str]:
+        """What was asked since `forget`: `GET /bucket/key`, `LIST /bucket?prefix=...`."""
+        return list(self._tell({}))
 
     def forget(self) -> None:
-        self.asked.clear()
+        """Count from here on."""
+        self._tell({"asked": []})
 
     def count(self, pattern: str) -> int:
         return sum(bool(re.search(pattern, asked)) for asked in self.asked)
+
+    def break_off(self, ending: str | None) -> None:
+        """Break off after half of the bytes of objects whose path ends like this; None: of none."""
+        self._tell({"half": ending})
+
+    def let_meet(self, asked: str) -> None:
+        """Hold back the first request of this kind until there is a second one."""
+        self._tell({"meet": asked})
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Ask for rights meanwhile: moto then checks signatures and knows nobody."""
+        self._tell({"guarded": True})
+        try:
+            yield
+        finally:
+            self._tell({"guarded": False})
 
     def client(self) -> Any:
         """A client of its own for tests, apart from what Portrait uses."""
         import boto3
 
+        key = self.environment["AWS_ACCESS_KEY_ID"]
         return boto3.client(
             "s3",
             endpoint_url=self.url,
-            aws_access_key_id="loopback",
-            aws_secret_access_key="loopback",
+            aws_access_key_id=key,
+            aws_secret_access_key=key,
             region_name="us-east-1",
         )
 
@@ -73,7 +88,7 @@ class S3Server:
 
     def empty(self) -> None:
         """A bucket without an object, whatever was in it."""
-        self.half, self.before = None, lambda asked: None
+        self._tell({"half": None, "guarded": False})
         client = self.client()
         client.create_bucket(Bucket=BUCKET)
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
@@ -81,35 +96,74 @@ class S3Server:
                 client.delete_object(Bucket=BUCKET, Key=found["Key"])
         self.forget()
 
-    @contextmanager
-    def guarded(self) -> Iterator[None]:
-        """Ask for rights meanwhile: moto then checks signatures and knows nobody."""
-        from moto import settings
+    def _tell(self, wish: dict[str, Any]) -> list[str]:
+        request = urllib.request.Request(self.url + CONTROL, data=json.dumps(wish).encode(), method="POST")
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+            return json.load(answer)
 
-        before = settings.INITIAL_NO_AUTH_ACTION_COUNT
-        settings.INITIAL_NO_AUTH_ACTION_COUNT = 0.0
-        try:
-            yield
-        finally:
-            settings.INITIAL_NO_AUTH_ACTION_COUNT = before
 
-    def _answer(self, request: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        query = request.get("QUERY_STRING", "")
-        is_listing = "list-type=2" in query
-        verb = "LIST" if is_listing else request["REQUEST_METHOD"]
-        asked = f"{verb} {request['PATH_INFO']}" + (f"?{query}" if is_listing else "")
-        self.asked.append(asked)
-        self.before(asked)
-        body = self._app(request, start)
-        if self.half is not None and verb == "GET" and request["PATH_INFO"].endswith(self.half):
+class _Service:
+    """What runs in the server's process: moto, with the wishes of the tests around it."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.asked: list[str] = []
+        self.half: str | None = None
+        self.meet = ""
+        self.meeting = threading.Barrier(2)
+        self.still_to_come = 0
+        self.lock = threading.Lock()
+
+    def __call__(self, request: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        path, query = request["PATH_INFO"], request.get("QUERY_STRING", "")
+        if path == CONTROL:
+            return self._obey(request, start)
+        verb = "LIST" if "list-type=2" in query else request["REQUEST_METHOD"]
+        asked = f"{verb} {path}" + (f"?{query}" if verb == "LIST" else "")
+        with self.lock:
+            self.asked.append(asked)
+            is_met = asked == self.meet and self.still_to_come > 0
+            self.still_to_come -= is_met
+        if is_met:
+            self.meeting.wait(60)
+        body = self.app(request, start)
+        if self.half is not None and verb == "GET" and path.endswith(self.half):
             return _broken_off(b"".join(body))
         return body
+
+    def _obey(self, request: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        from moto import settings
+
+        wish = json.loads(request["wsgi.input"].read(int(request["CONTENT_LENGTH"])))
+        if "asked" in wish:
+            self.asked = wish["asked"]
+        if "half" in wish:
+            self.half = wish["half"]
+        if "meet" in wish:
+            self.meet, self.still_to_come = wish["meet"], 2
+        if "guarded" in wish:
+            settings.INITIAL_NO_AUTH_ACTION_COUNT = 0.0 if wish["guarded"] else float("inf")
+        start("200 OK", [("Content-Type", "application/json")])
+        return [json.dumps(self.asked).encode()]
 
 
 def _broken_off(content: bytes) -> Iterator[bytes]:
     """Half of what the header announced, then the connection is closed."""
     yield content[: len(content) // 2]
     raise ConnectionAbortedError
+
+
+def _serve() -> None:
+    import logging
+
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+    service = _Service(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, service, threaded=True)
+    print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)
+    server.serve_forever()
 
 
 @contextmanager
@@ -129,3 +183,7 @@ def forget_clients() -> None:
     for kept in list(s3fs.S3FileSystem._cache.values()):
         kept.invalidate_cache()
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+if __name__ == "__main__":
+    _serve()
