@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from orchestration.commands import ledger, people, running, shops
+from orchestration.commands import ledger, people, running, shops, synth
 from orchestration.commands.common import Fault
 
 
@@ -78,6 +78,7 @@ for command in (
     shops.init,
     shops.check_shop,
     shops.dictionary,
+    synth.synth,
 ):
     app.command()(command)  # check_shop becomes check-shop
 app.add_typer(ledger.app, name="ledger")

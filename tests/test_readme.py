@@ -18,7 +18,8 @@ OWN_SHOP = REPOSITORY / "docs" / "your-own-shop.md"
 BLOCK = re.compile(r"^<!-- test: (?P<name>[a-z_]+) -->\n```(?P<language>[a-z]+)\n(?P<text>.*?)^```$", re.M | re.S)
 EXPECTED = "# -> "
 COMMANDS = {
-    "run", "dev", "status", "evaluate", "profile", "recommend", "export", "init", "check-shop", "dictionary", "ledger"
+    "run", "dev", "status", "evaluate", "profile", "recommend", "export", "init", "check-shop", "dictionary", "synth",
+    "ledger",
 }  # fmt: skip
 SETTINGS = ("PORTRAIT_SHOP", "PORTRAIT_KEY", "PORTRAIT_THREADS", "DAGSTER_HOME")
 

@@ -15,7 +15,7 @@ from data.contracts.raw import FIELDS, raw_table
 from data.pseudonym import pseudonymise
 from data.shop.config import Shop
 from data.shop.reading import Staged, literal, stage
-from data.shop.source import Column, EventType, Filter, Source, Time
+from data.shop.source import UNIX_FORMATS, Column, EventType, Filter, Source, Time
 
 EPOCH = dt.date(1970, 1, 1)
 """The `day` of rows without a readable time."""
@@ -23,7 +23,7 @@ _SEPARATORS = {"category_path": " > ", "title": " ", "description": " "}
 _NO_USER = ("", "nan", "null", "none")
 _CONTENT = ("user_id", "item_id", "event_type", "quantity", "value", "session_id", "text")
 _UNIX_LIMIT_S = 253402300800  # the year 10000, in seconds: DuckDB raises an error far beyond
-_OFFSET = r":\d{2}(\.\d+)?\s*(Z|UTC|GMT|[+-]\d{2}(:?\d{2})?)$"
+_OFFSET = r":\d{2}(\.\d+)?\s*(Z|[A-Z]{3,4}|[A-Z][A-Za-z]+(/[A-Za-z_]+)+|[+-]\d{2}(:?\d{2})?)\s*$"
 
 
 def read_batch(
@@ -102,10 +102,10 @@ def instant_sql(time: Time, text: str, shop_zone: str) -> str:
     Returns:
         SQL expression: TIMESTAMP in UTC, NULL for whatever does not parse; never an error.
     """
-    if time.format in ("unix_s", "unix_ms"):
-        scale = 1_000_000 if time.format == "unix_s" else 1_000
+    if time.format in UNIX_FORMATS:
+        bound = _UNIX_LIMIT_S * UNIX_FORMATS[time.format]
+        scale = 1_000_000 // UNIX_FORMATS[time.format]
         number = f"try_cast({text} AS DECIMAL(28, 6))"
-        bound = _UNIX_LIMIT_S * 1_000_000 // scale
         return f"CASE WHEN abs({number}) < {bound} THEN make_timestamp(CAST({number} * {scale} AS BIGINT)) END"
     zone = literal(time.timezone or shop_zone)
     if time.format != "iso":

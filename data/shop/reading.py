@@ -24,7 +24,7 @@ from data.shop.source import Format, Source, format_of
 
 UNREADABLE = "unreadable_line"
 _ENCODING_REMEDY = "declare its encoding under csv.encoding (often cp1252 or latin-1)"
-_UNIT_SEPARATOR = "\x1f"
+_UNIT_SEPARATOR, _RECORD_SEPARATOR = "\x1f", "\x1e"
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,9 @@ def _first_record(text: _Text, delimiter: str, quote: str) -> list[str]:
         # Faulty bytes further down are told with their line later on.
         with text.path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
             # Without a quote character, one that no file holds.
-            first = next(csv.reader(stream, delimiter=delimiter, quotechar=quote or _UNIT_SEPARATOR))
+            lines = stream if len(delimiter) == 1 else (line.replace(delimiter, _RECORD_SEPARATOR) for line in stream)
+            mark = delimiter if len(delimiter) == 1 else _RECORD_SEPARATOR
+            first = next(csv.reader(lines, delimiter=mark, quotechar=quote or _UNIT_SEPARATOR))
     except StopIteration:
         raise SourceError(text.shown, "holds no text", "deliver it again or remove it") from None
     except csv.Error as error:
@@ -287,7 +289,8 @@ def _choose(text: _Text, names: Sequence[str], wanted: Mapping[str, bool], delim
     if missing:
         # The file's own first line is not quoted: without a header it would be somebody's data.
         close = difflib.get_close_matches(missing[0], names, n=1)
-        other = [mark for mark in ",;\t|" if len(names) == 1 and mark != delimiter and mark in names[0]]
+        marks = [mark for mark in (",", ";", "\t", "|", "::") if mark != delimiter]
+        other = [mark for mark in marks if len(names) == 1 and mark in names[0]]
         if other:
             remedy = f"set csv.delimiter to {other[0]!r}, which stands in its first line"
         elif close:

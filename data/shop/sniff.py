@@ -5,7 +5,9 @@ import io
 import itertools
 import json
 from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from data.shop.source import Format, format_of
 SAMPLE_ROWS = 5000
 """Enough to meet an event type that one row in a thousand has."""
 SAMPLE_BYTES = 1 << 20
-_DELIMITERS = (",", ";", "\t", "|")
+_DELIMITERS = (",", ";", "\t", "|", "::")
+_RECORD_SEPARATOR = "\x1e"
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Shape:
     has_header: bool = True
     """Whether a CSV file's first line names its columns."""
     encoding: str = "utf-8"
-    """utf-8, else cp1252."""
+    """ascii and utf-8 (which are read alike), else cp1252."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,14 @@ class Sniffed:
 
     shape: Shape
     """How it is written."""
-    values: dict[str, list[str]]
-    """Column -> some of its texts in file order, empty ones left out."""
+    rows: list[tuple[str | None, ...]]
+    """Some of its records in file order: a text for each name, None where it is empty."""
+
+    @cached_property
+    def values(self) -> dict[str, list[str]]:
+        """Column -> its texts in file order, empty ones left out."""
+        columns = list(zip(*self.rows, strict=True)) or [()] * len(self.shape.names)
+        return {n: [v for v in column if v] for n, column in zip(self.shape.names, columns, strict=True)}
 
 
 def sniff(path: Path) -> Sniffed:
@@ -74,7 +83,7 @@ def sniff(path: Path) -> Sniffed:
     if len(head) == SAMPLE_BYTES:
         head = head[: head.rfind(b"\n") + 1] or head
     try:
-        text, encoding = head.decode("utf-8-sig"), "utf-8"
+        text, encoding = head.decode("utf-8-sig"), "ascii" if head.isascii() else "utf-8"
     except UnicodeDecodeError:
         text, encoding = head.decode("cp1252", errors="replace"), "cp1252"
     if form == "jsonl":
@@ -87,10 +96,12 @@ def _parquet(path: Path) -> Sniffed:
         rows = connection.sql(f"SELECT * FROM read_parquet({literal(str(path))}) LIMIT {SAMPLE_ROWS}")
         names = tuple(rows.columns)
         texts = connection.sql("SELECT CAST(COLUMNS(*) AS VARCHAR) FROM rows").fetchall()
-    return Sniffed(Shape("parquet", names), _columns(names, texts))
+    return Sniffed(Shape("parquet", names), _records(texts))
 
 
 def _jsonl(path: Path, text: str, encoding: str) -> Sniffed:
+    if text.lstrip().startswith("["):
+        raise SourceError(str(path), "is one JSON array", "write one object a line (`jq -c '.[]'`)")
     rows: list[dict[str, str]] = []
     for line in itertools.islice(text.splitlines(), SAMPLE_ROWS):
         try:
@@ -102,9 +113,7 @@ def _jsonl(path: Path, text: str, encoding: str) -> Sniffed:
     if not rows:
         raise SourceError(str(path), "has no line that is a JSON object", "write one object a line")
     names = tuple(dict.fromkeys(name for row in rows for name in row))
-    return Sniffed(
-        Shape("jsonl", names, encoding=encoding), _columns(names, [[row.get(n) for n in names] for row in rows])
-    )
+    return Sniffed(Shape("jsonl", names, encoding=encoding), _records([[row.get(n) for n in names] for row in rows]))
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
@@ -120,18 +129,26 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
 
 def _csv(text: str, encoding: str) -> Sniffed:
     delimiter = max(_DELIMITERS, key=lambda mark: _consistency(text, mark))
-    rows = list(itertools.islice(csv.reader(io.StringIO(text), delimiter=delimiter), SAMPLE_ROWS + 1))
+    rows = list(itertools.islice(_cut(text, delimiter), SAMPLE_ROWS + 1))
     width = Counter(map(len, rows)).most_common(1)[0][0]
     first = rows[0]
     has_header = len(first) == width == len(set(first)) and not any(_is_value(field) for field in first)
+    # A name does not come back as a value of its own column.
+    has_header &= not any(a == b for row in rows[1:] for a, b in zip(first, row, strict=False))
     names = tuple(first) if has_header else tuple(f"column_{number}" for number in range(1, width + 1))
     body = [row for row in rows[has_header:] if len(row) == width]
-    return Sniffed(Shape("csv", names, delimiter, has_header, encoding), _columns(names, body))
+    return Sniffed(Shape("csv", names, delimiter, has_header, encoding), _records(body))
+
+
+def _cut(text: str, delimiter: str) -> Iterator[list[str]]:
+    if len(delimiter) == 1:
+        return csv.reader(io.StringIO(text), delimiter=delimiter)
+    return csv.reader(io.StringIO(text.replace(delimiter, _RECORD_SEPARATOR)), delimiter=_RECORD_SEPARATOR)
 
 
 def _consistency(text: str, delimiter: str) -> tuple[float, int]:
     """Score a delimiter: the share of records of the commonest width above one, then that width."""
-    rows = list(itertools.islice(csv.reader(io.StringIO(text), delimiter=delimiter), 100))
+    rows = list(itertools.islice(_cut(text, delimiter), 100))
     width, count = Counter(map(len, rows)).most_common(1)[0]
     return (count / len(rows), width) if width > 1 else (0.0, 0)
 
@@ -141,10 +158,5 @@ def _is_value(field: str) -> bool:
     return not field.strip() or field.strip()[0].isdigit() or field.strip()[0] in "+-."
 
 
-def _columns(names: tuple[str, ...], rows: Any) -> dict[str, list[str]]:
-    values: dict[str, list[str]] = {name: [] for name in names}
-    for row in rows:
-        for name, value in zip(names, row, strict=True):
-            if value is not None and value.strip():
-                values[name].append(value)
-    return values
+def _records(rows: Iterable[Sequence[str | None]]) -> list[tuple[str | None, ...]]:
+    return [tuple(value if value and value.strip() else None for value in row) for row in rows]

@@ -28,8 +28,10 @@ REQUIRED_COLUMNS: dict[Kind, tuple[str, ...]] = {"events": ("user_id",), "items"
 LIST_COLUMNS = ("category_path", "title", "description", "discount", "attributes")
 """Columns that may be made of several source columns: joined by ` > `, joined by a blank, summed, a JSON object."""
 COMPRESSIONS = (".gz", ".zst")
+UNIX_FORMATS: dict[str, int] = {"unix_s": 1, "unix_ms": 1_000, "unix_us": 1_000_000}
+"""Numbers since 1970 -> how many of them make a second."""
 FORMAT_ENDINGS: dict[str, Format] = {
-    ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
+    ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".dat": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
     ".parquet": "parquet", ".pq": "parquet",
 }  # fmt: skip
 
@@ -141,9 +143,10 @@ def _event_type(value: Any) -> Any:
 
 
 def _time_format(value: Any) -> Any:
-    if isinstance(value, str) and value not in ("iso", "unix_s", "unix_ms"):
+    if isinstance(value, str) and value not in ("iso", *UNIX_FORMATS):
         if "%" not in value:
-            raise ValueError(f"'{value}' is no time format; use iso, unix_s, unix_ms or a pattern such as %d/%m/%Y")
+            known = ", ".join(("iso", *UNIX_FORMATS))
+            raise ValueError(f"'{value}' is no time format; use {known} or a pattern such as %d/%m/%Y")
         return _probe("SELECT try_strptime('', ?)", "time pattern")(value)
     return value
 
@@ -154,7 +157,7 @@ class Time(Frozen):
     column: str
     """Source column."""
     format: Annotated[str, BeforeValidator(_time_format)] = "iso"
-    """iso (2019-10-01 00:00:00, with or without an offset), unix_s, unix_ms, or a strptime pattern."""
+    """iso (2019-10-01 00:00:00, with or without an offset or zone), unix_s, unix_ms, unix_us, or a strptime pattern."""
     timezone: Zone | None = None
     """Zone of times without an offset; null takes the shop's."""
 
@@ -183,8 +186,8 @@ class Filter(Frozen):
 class CsvOptions(Frozen):
     """How the text of a CSV file is cut."""
 
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    """One character; null takes a tab for .tsv and a comma otherwise."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=4)] | None = None
+    """Usually one character, such as `;`, or `::`; null takes a tab for .tsv and a comma otherwise."""
     quote: Annotated[str, Field(max_length=1)] = '"'
     """Character round values that hold the delimiter; empty when there is none."""
     escape: Annotated[str, Field(min_length=1, max_length=1)] | None = None

@@ -15,12 +15,18 @@ SHOWN_ROWS = 20
 def init(
     folder: Annotated[Path, typer.Option("--from", metavar="FOLDER", help="Where the shop's files are.")],
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The YAML to write.")] = Path("shop.yaml"),
+    declared_users: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Publicly known size of the user base, rounded; or fill it in later."),
+    ] = None,
 ) -> None:
     """Draft a shop.yaml from a folder of files: guesses the columns and marks with a comment what to check.
 
     For example:
 
       portrait init --from exports/
+
+      portrait init --from exports/ --declared-users 2000
 
       portrait init --from exports/ --to my_shop/shop.yaml
     """
@@ -32,7 +38,7 @@ def init(
         raise Fault(f"{to}: its folder does not exist; create it first.")
     if to.exists():
         raise Fault(f"{to}: stands there already and is not overwritten; name another file with --to.")
-    text = draft(folder, to)
+    text = draft(folder, to, declared_users)
     with os.fdopen(os.open(to, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "w", encoding="utf-8") as stream:
         stream.write(text)
     typer.echo(f"{to} is drafted; read its comments, then try `portrait check-shop {to}`.")

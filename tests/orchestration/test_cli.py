@@ -332,7 +332,7 @@ def test_help_is_quick_and_shows_examples():
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "dev", "status", "evaluate", "profile", "recommend", "export", "init", "check-shop", "dictionary"]
+    ["run", "dev", "status", "evaluate", "profile", "recommend", "export", "init", "check-shop", "dictionary", "synth"]
     + ["ledger show", "ledger verify", "ledger export"],
 )
 def test_every_command_has_help_with_an_example(command):
