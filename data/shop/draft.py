@@ -87,7 +87,10 @@ def _finished(folder: Path, target: Path, declared_users: int | None, blocks: li
     """Put the parts together; the days of the data decide the calendar, so that they are read once."""
     name = _name(folder.resolve())
     probe = _head(name, EPOCH.isoformat(), None, declared_users, notes) + "".join(blocks)
-    first, last = _days(parse_shop(probe, target)) or (None, None)
+    shop = parse_shop(probe, target)
+    first, last = _days(shop) or (None, None)
+    if first is None and shop.is_timed:
+        first, notes = EPOCH.isoformat(), [*notes, "No time could be read: check time.format, then calendar.start."]
     return _head(name, first, last, declared_users, notes) + "".join(blocks)
 
 
@@ -128,7 +131,8 @@ def _head(name: str, first: str | None, last: str | None, declared_users: int | 
         "catalogue_public: true # check: item codes, texts and list prices may be known to everybody",
     ]
     if first:
-        lines += ["calendar:", f"  start: {first}", f"  end: null # up to today; the data ends on {last}"]
+        ends = f" # up to today; the data ends on {last}" if last else ""
+        lines += ["calendar:", f"  start: {first}", f"  end: null{ends}"]
     if first and last:
         test = dt.date.fromisoformat(last) - dt.timedelta(days=_TEST_DAYS - 1)
         if test > dt.date.fromisoformat(first):

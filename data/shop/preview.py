@@ -1,18 +1,23 @@
 """What a shop.yaml makes of its files, before anything runs: some mapped rows and every problem found."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data.connectors import resolve_files
-from data.contracts.core import EVENT_TYPES
+from data.contracts.core import EVENT_TYPES, EVENTS
 from data.pseudonym import ephemeral_key
 from data.shop.config import NO_POPULATION, Calendar, Shop
 from data.shop.errors import ShopError, SourceError
 from data.shop.mapping import read_batch
 from data.shop.reading import UNREADABLE, literal
 from data.shop.source import Source
+
+CATALOGUE_ROWS = 500_000
+"""Of a larger catalogue, nothing is said about items that it lacks."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ def preview(shop: Shop, n: int = 20, sample: int = 10_000) -> Preview:
     rows: dict[str, pa.Table] = {}
     files: dict[str, int] = {}
     problems: list[str] = []
+    samples: dict[str, pa.Table] = {}
     if shop.declared_users is None:
         problems.append(f"{shop.location}: {NO_POPULATION}")
     with duckdb.connect() as connection:
@@ -61,6 +67,9 @@ def preview(shop: Shop, n: int = 20, sample: int = 10_000) -> Preview:
                 if name not in rows:
                     rows[name] = batch.slice(0, n)
                     problems += _judge(connection, name, source, shop.calendar, batch)
+                    if source.kind == "events":
+                        samples[name] = batch
+        problems += _unknown_items(connection, shop, samples, key)
     return Preview(rows, files, tuple(problems))
 
 
@@ -76,6 +85,10 @@ def _judge(
         if column in batch.column_names:
             test = f"fault IS NULL AND trim({column}) <> '' AND try_cast({column} AS DOUBLE) IS NULL"
             tests.append((test, f"have a {column} that is no number", f"correct columns.{column}"))
+            if column != "value" or source.value_is == "total":
+                remedy = "filter them, or map them to return with positive numbers"
+                negative = f"fault IS NULL AND try_cast({column} AS DOUBLE) < 0"
+                tests.append((negative, f"have a negative {column}", remedy))
     if source.kind == "events":
         tests += _event_tests(source, calendar)
     elif source.kind == "items":
@@ -115,3 +128,45 @@ def _unknown_words(connection: duckdb.DuckDBPyConnection, name: str) -> list[str
         return []
     listed = ", ".join(repr(word[:40]) for word in words)
     return [f"{name}: event types {listed} are unknown; list them under event_type.values, or drop them by a filter."]
+
+
+def _unknown_items(
+    connection: duckdb.DuckDBPyConnection, shop: Shop, samples: Mapping[str, pa.Table], key: bytes
+) -> list[str]:
+    """Tell of events whose items the catalogue lacks, when they are more than the gate of core.events lets pass."""
+    catalogue = _catalogue(connection, shop, key)
+    if catalogue is None:
+        return []
+    connection.register("catalogue", catalogue)
+    problems = []
+    for name, batch in samples.items():
+        connection.register("batch", batch)
+        query = """SELECT count(*), min(line) FROM batch
+            WHERE fault IS NULL AND item_id IS NOT NULL AND item_id NOT IN (SELECT item_id FROM catalogue)"""
+        [(count, line)] = connection.execute(query).fetchall()
+        connection.unregister("batch")
+        if count > (EVENTS.max_quarantine_share or 0) * batch.num_rows:
+            problems.append(
+                f"{name}: {count} of the first {batch.num_rows} rows name an item that no items source has "
+                f"(first in line {line}); add the missing items, or map the events once more with kind: items."
+            )
+    connection.unregister("catalogue")
+    return problems
+
+
+def _catalogue(connection: duckdb.DuckDBPyConnection, shop: Shop, key: bytes) -> pa.Table | None:
+    """Read the codes of all items; None where events bring their own, or there are more than can be held against."""
+    declared = {name: source for name, source in shop.sources.items() if source.kind == "items"}
+    of_events = {path for source in shop.sources.values() if source.kind == "events" for path in source.path}
+    if not declared or any(set(source.path) & of_events for source in declared.values()):
+        return None
+    parts: list[pa.Table] = []
+    try:
+        for name in declared:
+            for file in resolve_files(shop, name):
+                parts.append(read_batch(connection, shop, name, file, key, limit=CATALOGUE_ROWS).select(["item_id"]))
+                if sum(part.num_rows for part in parts) >= CATALOGUE_ROWS:
+                    return None
+    except (ShopError, SourceError):
+        return None  # told already, by the look at every file
+    return pa.concat_tables(parts).filter(pc.is_valid(pc.field("item_id")))

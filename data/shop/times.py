@@ -9,7 +9,7 @@ _PATTERNS = (
     "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d-%m-%Y %H:%M", "%m-%d-%Y %H:%M", "%d-%m-%Y %H:%M:%S",
     "%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M:%S %p", "%d/%m/%y %H:%M", "%m/%d/%y %H:%M", "%d/%m/%y", "%m/%d/%y",
     "%Y%m%d", "%Y%m%d%H%M%S", "%Y%m%d %H:%M:%S", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d", "%m %d, %Y",
-    "%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d-%b-%y", "%a %b %d %H:%M:%S %Y",
+    "%Y-%m-%d %H", "%b %d, %Y", "%B %d, %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d-%b-%y", "%a %b %d %H:%M:%S %Y",
     "%d/%b/%Y:%H:%M:%S %z",
 )  # fmt: skip
 _UNIX = (("unix_s", r"[12]\d{9}(\.\d+)?"), ("unix_ms", r"[12]\d{12}(\.\d+)?"), ("unix_us", r"[12]\d{15}"))
@@ -27,7 +27,7 @@ def time_format(values: Sequence[str], is_named: bool = False) -> tuple[str, boo
     """
     if not values:
         return None
-    if all(re.match(r"\s*\d{4}-\d{2}-\d{2}", value) for value in values):
+    if all(re.fullmatch(r"\s*\d{4}-\d{2}-\d{2}([ T]+\d{2}:\d{2}.*)?\s*", value) for value in values):
         return "iso", False
     for name, pattern in (("unix_s", r"([3-9]\d{8}|[12]\d{9})(\.\d+)?"), *_UNIX) if is_named else _UNIX:
         if all(re.fullmatch(pattern, value.strip()) for value in values):

@@ -39,7 +39,8 @@ def test_ratings_with_unix_seconds_and_a_catalogue(tmp_path: Path) -> None:
     ratings = [f"{u},{m},{(u + m) % 5 + 0.5},{964982703 + 60 * u}" for u in range(1, 9) for m in range(1, 9)]
     (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + "\n".join(ratings) + "\n")
     (tmp_path / "movies.csv").write_text(
-        'movieId,title,genres\n1,"Story, A (1995)",Adventure|Comedy\n2,B (1995),Drama\n'
+        'movieId,title,genres\n1,"Story, A (1995)",Adventure|Comedy\n'
+        + "".join(f"{n},B{n} (1995),Drama\n" for n in range(2, 9))
     )
     text, shop, shown = drafted(tmp_path)
     source = shop.sources["ratings"]
