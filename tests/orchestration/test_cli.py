@@ -269,6 +269,9 @@ WRONG = {
     "export --what profiles --to p.csv --shop SHOP": "the ending tells no format",
     "ledger show --shop SHOP": "there is no ledger yet",
     "init --from /nowhere": "/nowhere: there is no such folder",
+    "synth --to /etc --users 20": "/etc: is not empty; name a new folder",
+    "synth --to /tmp/made --users 3": "'--users': Input should be greater than or equal to 10",
+    "synth --to /tmp/made --shape xml": "'xml' is not one of 'headerless_csv', 'utc_csv', 'nested_jsonl'",
     "check-shop /nowhere.yaml": "/nowhere.yaml: there is no such file",
     "dictionary --to /nowhere/page.md": "its folder does not exist",
 }
