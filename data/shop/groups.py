@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from data.shop.errors import ShopError, SourceError
-from data.shop.sniff import Sniffed, sniff
+from data.shop.sniff import SAMPLE_ROWS, Sniffed, sniff
 from data.shop.source import COMPRESSIONS, format_of
 
 
@@ -118,17 +118,19 @@ def _is_beside(one: Path, other: Path) -> bool:
 
 
 def _merged(old: Sniffed, new: Sniffed) -> Sniffed:
-    """Keep the first file's sample, with the names and the encoding that all files need."""
+    """Add a file to a sample: its names, its encoding, and rows while there is room, so that rare words are met."""
     names = tuple(dict.fromkeys((*old.shape.names, *new.shape.names)))
     encoding = new.shape.encoding if old.shape.encoding == "ascii" else old.shape.encoding
     shape = replace(old.shape, names=names, encoding=encoding)
-    if shape == old.shape or names == old.shape.names:
-        return old if shape == old.shape else Sniffed(shape, old.rows)
+    room = max(SAMPLE_ROWS - len(old.rows), 0)
+    if shape == old.shape and not room:
+        return old
     place = {name: at for at, name in enumerate(new.shape.names)}
     padding = (None,) * (len(names) - len(old.shape.names))
-    rows = [(*row, *padding) for row in old.rows]
-    rows += [tuple(row[place[name]] if name in place else None for name in names) for row in new.rows]
-    return Sniffed(shape, rows)
+    rows = [(*row, *padding) for row in old.rows] if padding else old.rows
+    # Names that only this file has need a row of it, room or not.
+    more = new.rows[: max(room, 1)]
+    return Sniffed(shape, rows + [tuple(row[place[n]] if n in place else None for n in names) for row in more])
 
 
 def _relative(file: Path, start: Path) -> str:

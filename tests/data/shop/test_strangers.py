@@ -316,6 +316,8 @@ def test_nested_events_whose_days_lack_what_did_not_happen(tmp_path: Path) -> No
         if day == 2 and n % 10 == 0:
             return {**head, "event": "search", "context": {"query": "red lamp"}}
         product = {"sku": f"i{n % 11}", "price": 2.5}
+        if day == 3 and n == 7:
+            return {**head, "event": "wishlist", "properties": {"product": product}}
         return {**head, "event": "Product Viewed" if n % 2 else "Order Completed", "properties": {"product": product}}
 
     for day in (1, 2, 3):
@@ -328,6 +330,8 @@ def test_nested_events_whose_days_lack_what_did_not_happen(tmp_path: Path) -> No
     }  # fmt: skip
     assert types(shown, "log") == {"view", "purchase"}
     assert shown.rows["log"]["occurred_at_utc"].to_pylist()[0] == dt.datetime(2024, 1, 1, 9)
+    event_type = shop.sources["log"].event_type
+    assert event_type is not None and event_type.values["wishlist"] == "favourite", "a word of the last day alone"
 
 
 @pytest.mark.parametrize(
