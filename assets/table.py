@@ -24,6 +24,9 @@ IS_CURRENT = "is_current"
 FILES_READABLE = "files_readable"
 """Check of a raw table: it warns while a landed file cannot be read."""
 
+_BOOKKEEPING = ("verdicts", "pull")
+"""Notes of a commit that are for programs."""
+
 Lineage = Mapping[str, Iterable[tuple[str, str]]]
 Body = Callable[[dg.AssetExecutionContext, Workspace], Mapping[str, Outcome]]
 
@@ -184,7 +187,7 @@ def _result(contract: Table, outcome: Outcome, lineage: Lineage | None) -> dg.Ma
         "table_version": published.version,
         "reused": outcome.is_reused,
         "checks_passed": sum(v.passed for v in outcome.verdicts),
-        **{key: _number(value) for key, value in published.notes.items() if key != "verdicts"},
+        **{key: _number(value) for key, value in published.notes.items() if key not in _BOOKKEEPING},
     }
     if lineage:
         metadata["dagster/column_lineage"] = dg.TableColumnLineage(

@@ -101,8 +101,8 @@ def resolve_files(
             remedy = f"correct sources.{source}.path in {shop.location} or put the files there"
             raise SourceError(located, "no such file, or no file matches", remedy)
         found |= {file.path: file for file in files}
-    if landing is not None and (landing / source).is_dir():
-        found |= {file.path: file for file in _list(str(landing / source))}
+    if landing is not None:
+        found |= {file.path: file for file in landing_files(source, landing)}
     return [found[path] for path in sorted(found)]
 
 
@@ -131,6 +131,16 @@ def s3_files(
     ]
     found = {file.path: file for place in located if place.startswith(S3_SCHEMES) for file in _list(place, digests)}
     return [found[path] for path in sorted(found)]
+
+
+def landing_files(source: str, landing: Path) -> list[SourceFile]:
+    """List the files that arrived for one source.
+
+    Args:
+        source: Its name.
+        landing: Landing folder, with a folder per source.
+    """
+    return _list(str(landing / source)) if (landing / source).is_dir() else []
 
 
 @contextmanager
@@ -216,18 +226,33 @@ def _packing(path: Path) -> str | None:
     return {".gz": "gzip", ".zst": "zstd"}.get(path.suffix)
 
 
-def _locate(declared: str, shop: Shop, source: str, environment: Mapping[str, str]) -> str:
-    """Turn a declared path into an absolute local path or a URL."""
+def filled(declared: str, field: str, shop: Shop, environment: Mapping[str, str]) -> str:
+    """Put values from the environment where a declared text says `${NAME}`.
+
+    Args:
+        declared: The text.
+        field: Where it stands in the shop file, for messages.
+        shop: The declaration.
+        environment: Where names are looked up.
+
+    Raises:
+        ShopError: A variable is not set.
+    """
 
     def value(match: re.Match[str]) -> str:
         if match[1] not in environment:
             raise ShopError(
-                f"{shop.location}: sources.{source}.path: environment variable {match[1]} is not set; "
+                f"{shop.location}: {field}: environment variable {match[1]} is not set; "
                 f"set it to what `{declared}` needs."
             )
         return environment[match[1]]
 
-    path = re.sub(r"\$\{([A-Za-z_]\w*)\}", value, declared)
+    return re.sub(r"\$\{([A-Za-z_]\w*)\}", value, declared)
+
+
+def _locate(declared: str, shop: Shop, source: str, environment: Mapping[str, str]) -> str:
+    """Turn a declared path into an absolute local path or a URL."""
+    path = filled(declared, f"sources.{source}.path", shop, environment)
     if path.startswith(PACKAGE_SCHEME):
         package, _, inner = path.removeprefix(PACKAGE_SCHEME).partition("/")
         spec = importlib.util.find_spec(package)

@@ -1,9 +1,12 @@
 """Landing: every file of a source enters its raw table exactly once, told by the digest of its bytes.
 
+A column that the shop file maps and a file lacks refuses that file; a column that it does not map is left out, and
+said: once in the log, and with every publication in the note `unmapped_columns`.
 Ids become pseudonyms here, before anything is written; nothing after this module sees a raw id.
 """
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
 
 import duckdb
@@ -16,13 +19,14 @@ from data.lake import digest
 from data.pseudonym import load_key
 from data.quality import batch_measures, failures, prove
 from data.shop.errors import ShopError, SourceError
-from data.shop.mapping import read_batch
+from data.shop.mapping import Batch, read_batch
 from data.workspace import Workspace
 
 NO_DAY = date(1970, 1, 1)
 """Partition of rows whose time does not parse or lies outside the calendar; every row of it is quarantined."""
 
 ROWS_PER_COMMIT = 2_000_000
+SHOWN_COLUMNS = 20
 
 
 def today() -> date:
@@ -62,7 +66,7 @@ def ingest(workspace: Workspace, source: str, tell: Callable[[str], None]) -> tu
     contract = raw_table(source, workspace.shop.sources[source].kind)
     files = resolve_files(workspace.shop, source, workspace.landing, digests=workspace.digests)
     held = held_digests(workspace, source)
-    is_remapped = bool(held) and _mapping_held(workspace, source) != _mapping(workspace, source)
+    is_remapped = bool(held) and not is_mapping_held(workspace, source)
     files, problems = _readable(files)
     if is_remapped:
         _all_still_there(source, files, held)
@@ -70,24 +74,48 @@ def ingest(workspace: Workspace, source: str, tell: Callable[[str], None]) -> tu
     key = load_key(workspace.settings.keys / "pseudonym.key")
     taken: set[str] = set()
     parts: list[pa.Table] = []
+    left_out = set() if is_remapped else told_unmapped(workspace, source)
     for number, file in enumerate(new, 1):
         try:
             if file.sha256 not in taken:
-                parts.append(contract.conform(_read(workspace, source, file, key)))
+                batch = read_rows(workspace, source, file, key)
+                parts.append(contract.conform(batch.rows))
                 taken.add(file.sha256)
                 tell(f"{source}: {file.name}, {parts[-1].num_rows:,} rows ({number} of {len(new)} new files)")
+                tell_unmapped(source, file.name, set(batch.unmapped) - left_out, tell)
+                left_out |= set(batch.unmapped)
         except SourceError as error:
             problems.append(str(error))
         if parts and (number == len(new) or sum(p.num_rows for p in parts) >= ROWS_PER_COMMIT):
-            _append(workspace, source, parts, is_remapped)
+            append_rows(workspace, source, parts, unmapped=left_out, overwrite=is_remapped)
             parts, is_remapped = [], False
     if problems and not taken and not held:
         raise ShopError(" ".join(problems))
+    return landed(workspace, source, is_reused=not taken, unmapped=left_out), problems
+
+
+def landed(workspace: Workspace, source: str, *, is_reused: bool, unmapped: Collection[str]) -> Outcome:
+    """The raw table as it stands after landing, founded empty if nothing ever landed."""
+    contract = raw_table(source, workspace.shop.sources[source].kind)
     if workspace.lake.published(contract.key) is None:
-        _append(workspace, source, [contract.arrow_schema().empty_table()], False)
+        append_rows(workspace, source, [contract.arrow_schema().empty_table()], unmapped=unmapped)
     published = workspace.lake.published(contract.key)
     assert published is not None, "the table was just written"
-    return Outcome(published=published, verdicts=published_verdicts(published), is_reused=not taken), problems
+    return Outcome(published=published, verdicts=published_verdicts(published), is_reused=is_reused)
+
+
+def told_unmapped(workspace: Workspace, source: str) -> set[str]:
+    """Columns of a source that are known to be left out: of what its raw table holds."""
+    found = workspace.lake.published(raw_table(source, workspace.shop.sources[source].kind).key)
+    return set(json.loads(found.notes.get("unmapped_columns", "[]"))) if found else set()
+
+
+def tell_unmapped(source: str, name: str, unmapped: Collection[str], tell: Callable[[str], None]) -> None:
+    """Say which columns of a file or table are left out, and were not before."""
+    if unmapped:
+        listed = ", ".join(f"'{column}'" for column in sorted(unmapped)[:SHOWN_COLUMNS])
+        more = f" and {len(unmapped) - SHOWN_COLUMNS} more" if len(unmapped) > SHOWN_COLUMNS else ""
+        tell(f"{source}: {name} has columns that the shop file does not map and that are left out: {listed}{more}")
 
 
 def _readable(files: Sequence[SourceFile]) -> tuple[list[SourceFile], list[str]]:
@@ -119,21 +147,43 @@ def held_digests(workspace: Workspace, source: str) -> set[str]:
     return set(found.column("file_sha256").to_pylist())
 
 
-def _read(workspace: Workspace, source: str, file: SourceFile, key: bytes) -> pa.Table:
+def read_rows(workspace: Workspace, source: str, file: SourceFile, key: bytes) -> Batch:
     """Rows of one file, on `NO_DAY` where the calendar lacks their day; files are DuckDB's to read on any engine."""
     declared = workspace.shop.sources[source]
     with duckdb.connect(config={"threads": workspace.settings.threads}) as connection:
-        rows = read_batch(connection, workspace.shop, source, file, key)
+        batch = read_batch(connection, workspace.shop, source, file, key)
         if declared.kind != "events":
-            return rows
+            return batch
         start, end = calendar_days(workspace)
-        connection.register("landed", rows)
+        connection.register("landed", batch.rows)
         in_calendar = f"case when day between date '{start}' and date '{end}' then day else date '{NO_DAY}' end"
         day = in_calendar if declared.time is not None else f"date '{start}'"
-        return connection.sql(f"select * replace ({day} as day) from landed order by day, line").to_arrow_table()
+        rows = connection.sql(f"select * replace ({day} as day) from landed order by day, line").to_arrow_table()
+        return Batch(rows, batch.unmapped)
 
 
-def _append(workspace: Workspace, source: str, parts: Sequence[pa.Table], overwrite: bool) -> None:
+def append_rows(
+    workspace: Workspace,
+    source: str,
+    parts: Sequence[pa.Table],
+    *,
+    unmapped: Collection[str],
+    overwrite: bool = False,
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Prove rows against the raw contract and publish them in one commit.
+
+    Args:
+        workspace: the shop.
+        source: name of the source.
+        parts: rows, at least one table of them.
+        unmapped: columns of the source that are left out, of these rows and of those published before.
+        overwrite: the rows replace everything that the table holds.
+        notes: further facts for the commit.
+
+    Raises:
+        Refused: if the rows do not meet the raw contract.
+    """
     contract = raw_table(source, workspace.shop.sources[source].kind)
     rows = pa.concat_tables(parts)
     with workspace.engine.session() as session:
@@ -142,21 +192,26 @@ def _append(workspace: Workspace, source: str, parts: Sequence[pa.Table], overwr
     said = failures(contract, verdicts)
     if said:
         raise Refused(contract.key, said, verdicts)
-    notes = {"verdicts": packed(verdicts), "mapping": _mapping(workspace, source)}
+    said_too = {"unmapped_columns": json.dumps(sorted(unmapped), ensure_ascii=False), **(notes or {})}
+    said_too |= {"verdicts": packed(verdicts), "mapping": _mapping(workspace, source)}
     files = digest(sorted(rows.column("file_sha256").unique().to_pylist()))
-    workspace.lake.append(contract, rows, fingerprint=files, notes=notes, overwrite=overwrite)
+    workspace.lake.append(contract, rows, fingerprint=files, notes=said_too, overwrite=overwrite)
 
 
 def _mapping(workspace: Workspace, source: str) -> str:
     """Digest of everything in the shop file that decides what a landed row of this source becomes."""
     shop = workspace.shop
     calendar = shop.calendar.start.isoformat() if shop.calendar else None
-    return digest(shop.sources[source].model_dump(mode="json", exclude={"path"}), shop.timezone, calendar)
+    declared = shop.sources[source]
+    # Where it lies decides nothing; what only tables have is left out of files, whose digests are older.
+    apart = {"path", "database"} if declared.is_table else {"path", "database", "table", "query", "watermark"}
+    return digest(declared.model_dump(mode="json", exclude=apart), shop.timezone, calendar)
 
 
-def _mapping_held(workspace: Workspace, source: str) -> str | None:
+def is_mapping_held(workspace: Workspace, source: str) -> bool:
+    """Whether what the raw table of a source holds was landed as the shop file says it now."""
     found = workspace.lake.published(raw_table(source, workspace.shop.sources[source].kind).key)
-    return found.notes.get("mapping") if found else None
+    return found is not None and found.notes.get("mapping") == _mapping(workspace, source)
 
 
 def _all_still_there(source: str, files: Sequence[SourceFile], held: set[str]) -> None:

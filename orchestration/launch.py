@@ -15,8 +15,9 @@ from dagster import DagsterEvent, DagsterInstance, DagsterRunStatus, RunsFilter
 from data.connectors import resolve_files
 from data.contracts.raw import raw_table
 from data.ingest import calendar_days, new_files
+from data.ingest_tables import Waiting, waiting_rows
 from data.lake import digest
-from data.shop.errors import ShopError
+from data.shop.errors import ShopError, SourceError
 from data.workspace import Workspace
 from orchestration.definitions import build_defs
 from orchestration.jobs import MAIN
@@ -183,6 +184,13 @@ def _files(workspace: Workspace, *, only_new: bool) -> tuple[set[str], set[date]
     kinds: set[str] = set()
     days: set[date] = set()
     for name, source in workspace.shop.sources.items():
+        if source.is_table:
+            waiting = _rows_of_table(workspace, name)
+            if waiting is not None:
+                kinds.add(source.kind)
+                # All earlier days: rows may have come after the last run looked, while it read.
+                days |= {calendar_days(workspace)[0], waiting.days[1]} if source.kind == "events" else set()
+            continue
         if only_new:
             files = new_files(workspace, name)
         else:
@@ -191,6 +199,14 @@ def _files(workspace: Workspace, *, only_new: bool) -> tuple[set[str], set[date]
             kinds.add(source.kind)
             days |= days_of_file(workspace, name, file)
     return kinds, days
+
+
+def _rows_of_table(workspace: Workspace, source: str) -> Waiting | None:
+    """What waits in a table; None for a database that cannot be asked: its asset will say so, and others go on."""
+    try:
+        return waiting_rows(workspace, source)
+    except SourceError:
+        return None
 
 
 def _held_days(workspace: Workspace) -> set[date]:

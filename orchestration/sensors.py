@@ -1,4 +1,4 @@
-"""Sensors: new files in the landing folder and on S3, and the daemon's look at automation conditions."""
+"""Sensors: new files in the landing folder and on S3, new rows of tables, and the daemon's look at automation."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +17,7 @@ from data.shop.errors import ShopError, SourceError
 from data.shop.mapping import days_in_file
 from data.shop.source import format_of
 from data.workspace import Workspace
+from orchestration import tables
 from orchestration.jobs import DAILY
 from orchestration.landing import Look, day_range, identity_of, is_same, read_cursor, run_key, write_cursor
 
@@ -70,7 +71,9 @@ def landed_files(workspace: Workspace) -> Iterator[tuple[str, Path, Look]]:
 
     Only this folder is listed: a declared path that is missing or far away must not hold the files here back.
     """
-    for source in sorted(workspace.shop.sources):
+    for source, declared in sorted(workspace.shop.sources.items()):
+        if declared.is_table:
+            continue
         for folder, _, names in sorted(os.walk(workspace.landing / source)):
             for name in sorted(names):
                 if name.startswith((".", "_")) or name.endswith((".tmp", ".part")) or format_of(name) is None:
@@ -231,4 +234,4 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         minimum_interval_seconds=settings.tick_seconds,
         description="Carries a change downstream, as assets/automation.py says.",
     )
-    return [landing, automation]
+    return [landing, tables.build_sensor(settings), automation]

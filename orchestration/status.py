@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from rich.table import Table as RichTable
 
 from data.ingest import new_files
+from data.ingest_tables import waiting_rows
 from data.shop.errors import ShopError, SourceError
 from data.workspace import Workspace
 from orchestration.commands.common import counted
@@ -50,6 +51,11 @@ def waiting(workspace: Workspace) -> Iterator[str]:
     found = False
     for source in workspace.shop.sources:
         try:
+            if workspace.shop.sources[source].is_table:
+                for line in _waiting_in_table(workspace, source):
+                    found = True
+                    yield line
+                continue
             files = new_files(workspace, source)
         except (ShopError, SourceError) as error:
             found = True
@@ -61,6 +67,14 @@ def waiting(workspace: Workspace) -> Iterator[str]:
             yield f"{source}: {counted(len(files), 'new file')} to land ({names}): do it with `portrait run`."
     if not found:
         yield "No file waits: everything that the sources have is landed."
+
+
+def _waiting_in_table(workspace: Workspace, source: str) -> Iterator[str]:
+    declared = workspace.shop.sources[source]
+    if declared.watermark is None:
+        yield f"{source}: has no watermark; `portrait run` reads it whole and sees whether it changed."
+    elif (waiting := waiting_rows(workspace, source)) is not None:
+        yield f"{source}: rows up to {declared.watermark} {waiting.newest} wait: land them with `portrait run`."
 
 
 def runs_table(workspace: Workspace) -> RichTable | None:

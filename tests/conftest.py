@@ -5,6 +5,8 @@ import tempfile
 
 import pytest
 
+from tests.support.postgres import database, postgres  # noqa: F401  (fixtures)
+
 os.environ["PORTRAIT_VAR"] = tempfile.mkdtemp(prefix="portrait-tests-")
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
 os.environ.pop("PORTRAIT_SHOP", None)

@@ -6,6 +6,7 @@ what its wheel carries.
 
 import datetime as dt
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
@@ -26,6 +27,16 @@ _UNIX_LIMIT_S = 253402300800  # the year 10000, in seconds: DuckDB raises an err
 _OFFSET = r":\d{2}(\.\d+)?\s*(Z|[A-Z]{3,4}|[A-Z][A-Za-z]+(/[A-Za-z_]+)+|[+-]\d{2}(:?\d{2})?)\s*$"
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What one file holds."""
+
+    rows: pa.Table
+    """Rows with the columns and types of `raw_table(source, kind)`, in line order."""
+    unmapped: tuple[str, ...]
+    """Columns of the file that the shop file does not name."""
+
+
 def read_batch(
     connection: duckdb.DuckDBPyConnection,
     shop: Shop,
@@ -33,7 +44,7 @@ def read_batch(
     file: SourceFile,
     key: bytes,
     limit: int | None = None,
-) -> pa.Table:
+) -> Batch:
     """Read one file of one source as raw rows.
 
     Args:
@@ -45,15 +56,15 @@ def read_batch(
         limit: Read no more than this many lines.
 
     Returns:
-        Rows with the columns and types of `raw_table(source, kind)`, in line order. Lines that cannot be read have
-        `fault` unreadable_line and no values; rows that a filter rejects have its reason as `fault`.
+        The rows, and the columns that were left out. Lines that cannot be read have `fault` unreadable_line and no
+        values; rows that a filter rejects have its reason as `fault`.
 
     Raises:
         SourceError: The file as a whole is unusable.
     """
     declared = shop.sources[source]
     # A cursor has temporary tables of its own, and the raw ids leave the connection with it.
-    with connection.cursor() as cursor, stage(cursor, declared, file, _wanted(declared), limit) as staged:
+    with connection.cursor() as cursor, stage(cursor, declared, file, wanted_columns(declared), limit) as staged:
         cursor.register("people", _people(cursor, declared, staged, key))
         named = _named(declared, staged, shop.timezone)
         is_events = declared.kind == "events"
@@ -61,9 +72,10 @@ def read_batch(
         origin = f"{literal(source)} AS source, {literal(file.name)} AS file, {literal(file.sha256)} AS file_sha256"
         rows = cursor.sql(f"SELECT * EXCLUDE (line), {origin}, line FROM ({query})").to_arrow_table()
         cursor.unregister("people")
+        unmapped = staged.unmapped
     rows = rows.cast(raw_table(source, declared.kind).arrow_schema())
     lines = rows["line"].to_numpy()
-    return rows if (lines[1:] > lines[:-1]).all() else rows.sort_by("line")
+    return Batch(rows if (lines[1:] > lines[:-1]).all() else rows.sort_by("line"), unmapped)
 
 
 def days_in_file(connection: duckdb.DuckDBPyConnection, shop: Shop, source: str, file: SourceFile) -> set[dt.date]:
@@ -123,8 +135,15 @@ def _localised(timestamp: str, zone: str, has_offset: bool) -> str:
     return f"CAST({timestamp} AS TIMESTAMPTZ)" if has_offset else f"timezone({zone}, {timestamp})"
 
 
-def _wanted(source: Source) -> dict[str, bool]:
-    """Return the source columns that are read, and whether a file may lack each."""
+def wanted_columns(source: Source) -> dict[str, bool]:
+    """Tell which columns are read.
+
+    Args:
+        source: The declaration.
+
+    Returns:
+        Source column -> whether a file may lack it.
+    """
     wanted = {name: column.optional for column in source.columns.values() for name in column.sources}
     if source.event_type and source.event_type.column:
         wanted[source.event_type.column] = False

@@ -1,13 +1,15 @@
 """What a shop.yaml makes of its files, before anything runs: some mapped rows and every problem found."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.connectors import resolve_files
+from data.connectors import SourceFile, resolve_files
 from data.contracts.core import EVENT_TYPES, EVENTS
 from data.pseudonym import ephemeral_key
 from data.shop.config import NO_POPULATION, Calendar, Shop
@@ -15,6 +17,8 @@ from data.shop.errors import ShopError, SourceError
 from data.shop.mapping import read_batch
 from data.shop.reading import UNREADABLE, literal
 from data.shop.source import Source
+from data.sql_pull import check_watermark, pull_whole, unmapped_columns
+from data.sql_source import open_table
 
 CATALOGUE_ROWS = 500_000
 """Of a larger catalogue, nothing is said about items that it lacks."""
@@ -27,9 +31,11 @@ class Preview:
     rows: dict[str, pa.Table]
     """Source -> its first mapped rows; users under pseudonyms that mean nothing elsewhere."""
     files: dict[str, int]
-    """Source -> number of files."""
+    """Source -> number of files; a table counts as one."""
     problems: tuple[str, ...]
     """One sentence each; empty when all is well."""
+    unmapped: Mapping[str, tuple[str, ...]]
+    """Source -> columns that the shop file does not name, where there are any; they are left out."""
 
 
 def preview(shop: Shop, n: int = 20, sample: int = 10_000) -> Preview:
@@ -38,39 +44,75 @@ def preview(shop: Shop, n: int = 20, sample: int = 10_000) -> Preview:
     Args:
         shop: The declaration.
         n: Rows shown a source.
-        sample: Lines of a source's first readable file that are judged.
+        sample: Lines of a source's first readable file, or rows of its table, that are judged.
 
     Returns:
         The rows and the problems; a file or source that cannot be read is a problem, not an error.
     """
-    key = ephemeral_key()
-    rows: dict[str, pa.Table] = {}
-    files: dict[str, int] = {}
-    problems: list[str] = []
-    samples: dict[str, pa.Table] = {}
+    found = _Found(ephemeral_key())
     if shop.declared_users is None:
-        problems.append(f"{shop.location}: {NO_POPULATION}")
+        found.problems.append(f"{shop.location}: {NO_POPULATION}")
     with duckdb.connect() as connection:
         for name, source in shop.sources.items():
             try:
-                found = resolve_files(shop, name)
+                if source.is_table:
+                    _look_at_table(connection, shop, name, n, sample, found)
+                else:
+                    _look_at_files(connection, shop, name, resolve_files(shop, name), n, sample, found)
             except (ShopError, SourceError) as error:
-                problems.append(str(error))
-                continue
-            files[name] = len(found)
-            for file in found:
-                try:
-                    batch = read_batch(connection, shop, name, file, key, limit=1 if name in rows else sample)
-                except SourceError as error:
-                    problems.append(str(error))
-                    continue
-                if name not in rows:
-                    rows[name] = batch.slice(0, n)
-                    problems += _judge(connection, name, source, shop.calendar, batch)
-                    if source.kind == "events":
-                        samples[name] = batch
-        problems += _unknown_items(connection, shop, samples, key)
-    return Preview(rows, files, tuple(problems))
+                found.problems.append(str(error))
+        found.problems += _unknown_items(connection, shop, found.events, found.key)
+    unmapped = {name: tuple(sorted(columns)) for name, columns in found.unmapped.items() if columns}
+    return Preview(found.rows, found.files, tuple(found.problems), unmapped)
+
+
+@dataclass
+class _Found:
+    """What a preview has seen so far."""
+
+    key: bytes
+    rows: dict[str, pa.Table] = field(default_factory=dict)
+    files: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    unmapped: dict[str, set[str]] = field(default_factory=dict)
+    events: dict[str, pa.Table] = field(default_factory=dict)
+
+
+def _look_at_files(
+    connection: duckdb.DuckDBPyConnection,
+    shop: Shop,
+    name: str,
+    files: Sequence[SourceFile],
+    n: int,
+    sample: int,
+    found: _Found,
+) -> None:
+    found.files[name] = len(files)
+    left_out = found.unmapped.setdefault(name, set())
+    for file in files:
+        try:
+            limit = 1 if name in found.rows else sample
+            batch = read_batch(connection, shop, name, file, found.key, limit=limit)
+        except SourceError as error:
+            found.problems.append(str(error))
+            continue
+        left_out |= set(batch.unmapped)
+        if name not in found.rows:
+            found.rows[name] = batch.rows.slice(0, n)
+            found.problems += _judge(connection, name, shop.sources[name], shop.calendar, batch.rows)
+            if shop.sources[name].kind == "events":
+                found.events[name] = batch.rows
+
+
+def _look_at_table(
+    connection: duckdb.DuckDBPyConnection, shop: Shop, name: str, n: int, sample: int, found: _Found
+) -> None:
+    with open_table(shop, name) as table, tempfile.TemporaryDirectory(prefix="portrait-") as folder:
+        if shop.sources[name].watermark is not None:
+            check_watermark(table)
+        part = pull_whole(table, found.key, Path(folder), limit=sample)
+        _look_at_files(connection, shop, name, [part.file], n, sample, found)
+        found.unmapped[name] |= set(unmapped_columns(table))
 
 
 def _judge(
@@ -155,16 +197,17 @@ def _unknown_items(
 
 
 def _catalogue(connection: duckdb.DuckDBPyConnection, shop: Shop, key: bytes) -> pa.Table | None:
-    """Read the codes of all items; None where events bring their own, or there are more than can be held against."""
+    """Read the codes of all items; None where events bring their own, a table holds them, or they are many."""
     declared = {name: source for name, source in shop.sources.items() if source.kind == "items"}
     of_events = {path for source in shop.sources.values() if source.kind == "events" for path in source.path}
-    if not declared or any(set(source.path) & of_events for source in declared.values()):
+    if not declared or any(source.is_table or set(source.path) & of_events for source in declared.values()):
         return None
     parts: list[pa.Table] = []
     try:
         for name in declared:
             for file in resolve_files(shop, name):
-                parts.append(read_batch(connection, shop, name, file, key, limit=CATALOGUE_ROWS).select(["item_id"]))
+                batch = read_batch(connection, shop, name, file, key, limit=CATALOGUE_ROWS)
+                parts.append(batch.rows.select(["item_id"]))
                 if sum(part.num_rows for part in parts) >= CATALOGUE_ROWS:
                     return None
     except (ShopError, SourceError):

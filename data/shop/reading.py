@@ -10,7 +10,7 @@ import difflib
 import re
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +35,8 @@ class Staged:
     """Name of the table."""
     columns: Mapping[str, str]
     """Source column -> SQL expression of its text: a column of the table, or NULL where the file lacks it."""
+    unmapped: tuple[str, ...] = ()
+    """Columns of the file that nobody asked for, sorted; of JSON lines the keys of any line."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,13 @@ def stage(
     try:
         with local_copy(file) as local:
             if form == "parquet":
-                columns = _stage_parquet(_Text(local, file.path, connection, prefix, limit), wanted)
+                staged = _stage_parquet(_Text(local, file.path, connection, prefix, limit), wanted)
             else:
                 with plain_text(local, source.csv.encoding, file.path) as plain:
                     text = _Text(plain, file.path, connection, prefix, limit)
                     stager = _stage_csv if form == "csv" else _stage_jsonl
-                    columns = stager(text, source, wanted)
-        yield Staged(prefix, columns)
+                    staged = stager(text, source, wanted)
+        yield staged
     finally:
         for suffix in ("", "_lines", "_rejects", "_scans"):
             connection.execute(f"DROP TABLE IF EXISTS {prefix}{suffix}")
@@ -120,7 +122,12 @@ def csv_delimiter(source: Source, path: str) -> str:
     return source.csv.delimiter or ("\t" if re.search(r"\.tsv(\.|$)", path.lower()) else ",")
 
 
-def _stage_csv(text: _Text, source: Source, wanted: Mapping[str, bool]) -> dict[str, str]:
+def _staged(text: _Text, names: Iterable[str], wanted: Mapping[str, bool], staged: Mapping[str, str]) -> Staged:
+    columns = {name: staged.get(name, "NULL") for name in wanted}
+    return Staged(text.prefix, columns, tuple(sorted(set(names) - set(wanted))))
+
+
+def _stage_csv(text: _Text, source: Source, wanted: Mapping[str, bool]) -> Staged:
     options = source.csv
     delimiter = csv_delimiter(source, text.shown)
     first = _first_record(text, delimiter, options.quote)
@@ -128,7 +135,7 @@ def _stage_csv(text: _Text, source: Source, wanted: Mapping[str, bool]) -> dict[
     if not options.header and len(first) != len(names):
         what = f"its first line has {len(first)} fields, but csv.names has {len(names)}"
         raise SourceError(text.shown, what, "correct csv.names or csv.delimiter")
-    columns = _choose(text, names, wanted, delimiter)
+    columns = choose_columns(text.shown, names, wanted, delimiter)
     for name in columns:
         if names.count(name) > 1:
             raise SourceError(text.shown, f"has the column '{name}' more than once", "rename one of them in the file")
@@ -142,10 +149,10 @@ def _stage_csv(text: _Text, source: Source, wanted: Mapping[str, bool]) -> dict[
         _Cut(delimiter, options.quote, options.escape or options.quote, options.header),
     )
     _refuse_if_nothing_readable(text, "CSV")
-    return {name: staged.get(name, "NULL") for name in wanted}
+    return _staged(text, filter(None, names), wanted, staged)
 
 
-def _stage_jsonl(text: _Text, source: Source, wanted: Mapping[str, bool]) -> dict[str, str]:
+def _stage_jsonl(text: _Text, source: Source, wanted: Mapping[str, bool]) -> Staged:
     with text.path.open("rb") as stream:
         if stream.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
             raise SourceError(text.shown, "is one JSON array", "write one object a line (`jq -c '.[]'`)")
@@ -161,19 +168,33 @@ def _stage_jsonl(text: _Text, source: Source, wanted: Mapping[str, bool]) -> dic
                 FROM {text.prefix}_lines WHERE fault IS NOT NULL OR trim(c0) <> ''))"""
     )
     _refuse_if_nothing_readable(text, "JSON lines")
+    keys = _keys(text)
     for number, (name, path) in enumerate(paths.items()):
         if not wanted[name] and not _any(text, f"{text.prefix} WHERE s{number} IS NOT NULL"):
             lines = f"{text.prefix}_lines WHERE json_valid(c0)"
             if _any(text, lines) and not _any(text, f"{lines} AND json_exists(c0, {literal(path)})"):
-                _choose(text, [], {name: False}, None)
-    return {name: f"s{number}" for number, name in enumerate(paths)}
+                choose_columns(text.shown, [key for key in keys if key != name], {name: False})
+    # A path into a nested object uses its outermost key.
+    used = {re.split(r"[.\[]", name.removeprefix("$."))[0] for name in wanted} | set(wanted)
+    columns = {name: f"s{number}" for number, name in enumerate(paths)}
+    return Staged(text.prefix, columns, tuple(key for key in keys if key not in used))
 
 
-def _stage_parquet(text: _Text, wanted: Mapping[str, bool]) -> dict[str, str]:
+def _keys(text: _Text) -> list[str]:
+    """Return the keys of all lines that are objects, sorted."""
+    found = text.connection.execute(
+        f"""SELECT DISTINCT unnest(json_keys(c0)) AS key FROM {text.prefix}_lines
+        WHERE CASE WHEN json_valid(c0) THEN json_type(c0) = 'OBJECT' ELSE false END ORDER BY key"""
+    ).fetchall()
+    return [key for (key,) in found]
+
+
+def _stage_parquet(text: _Text, wanted: Mapping[str, bool]) -> Staged:
     scan = f"read_parquet({literal(str(text.path))}, file_row_number = true)"
     try:
         described = text.connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()
-        columns = _choose(text, [row[0] for row in described if row[0] != "file_row_number"], wanted, None)
+        names = [row[0] for row in described if row[0] != "file_row_number"]
+        columns = choose_columns(text.shown, names, wanted)
         staged = {name: f"s{number}" for number, name in enumerate(columns)}
         picks = "".join(
             f', CAST("{name.replace(chr(34), chr(34) * 2)}" AS VARCHAR) AS {s}' for name, s in staged.items()
@@ -186,7 +207,7 @@ def _stage_parquet(text: _Text, wanted: Mapping[str, bool]) -> dict[str, str]:
     except duckdb.Error as error:
         what = f"is damaged, cut short or no Parquet ({type(error).__name__})"
         raise SourceError(text.shown, what, "deliver the file again") from None
-    return {name: staged.get(name, "NULL") for name in wanted}
+    return _staged(text, names, wanted, staged)
 
 
 def _read_lines(text: _Text, table: str, width: int, picks: Sequence[str], cut: _Cut) -> None:
@@ -283,8 +304,23 @@ def _first_record(text: _Text, delimiter: str, quote: str) -> list[str]:
     return first
 
 
-def _choose(text: _Text, names: Sequence[str], wanted: Mapping[str, bool], delimiter: str | None) -> list[str]:
-    """Return the wanted columns that exist; refuse the file when a needed one does not."""
+def choose_columns(
+    shown: str, names: Sequence[str], wanted: Mapping[str, bool], delimiter: str | None = None
+) -> list[str]:
+    """Choose the wanted columns that exist.
+
+    Args:
+        shown: How messages name the file or table.
+        names: The columns that it has.
+        wanted: Column -> whether it may be lacking.
+        delimiter: Of a CSV file.
+
+    Returns:
+        Wanted columns, in the order of `wanted`.
+
+    Raises:
+        SourceError: One that may not be lacking is.
+    """
     missing = [name for name, is_optional in wanted.items() if name not in names and not is_optional]
     if missing:
         # The file's own first line is not quoted: without a header it would be somebody's data.
@@ -294,11 +330,11 @@ def _choose(text: _Text, names: Sequence[str], wanted: Mapping[str, bool], delim
         if other:
             remedy = f"set csv.delimiter to {other[0]!r}, which stands in its first line"
         elif close:
-            remedy = f"map '{close[0]}', or rename it in the file"
+            remedy = f"map '{close[0]}', or give it its old name"
         else:
             remedy = "correct the column in the shop file, or mark it optional: true"
         listed = ", ".join(f"'{name}'" for name in missing)
-        raise SourceError(text.shown, f"has no column {listed}", remedy)
+        raise SourceError(shown, f"has no column {listed}", remedy)
     return [name for name in wanted if name in names]
 
 

@@ -1,6 +1,5 @@
-"""What a shop.yaml may say about one source of data: its files, its columns, its times, its filters."""
+"""What a shop.yaml may say about one source of data: its origin, its columns, its times, its filters."""
 
-import re
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from data.contracts.core import EVENT_TYPES
 from data.contracts.raw import FIELDS
 from data.contracts.schema import Frozen
+from data.shop.origin import origin_fault
 
 Kind = Literal["events", "items", "users"]
 Format = Literal["csv", "jsonl", "parquet"]
@@ -211,12 +211,20 @@ class CsvOptions(Frozen):
 
 
 class Source(Frozen):
-    """One kind of file of the shop and what its columns mean."""
+    """One kind of file, or one table, of the shop and what its columns mean."""
 
     kind: Kind
     """Which contract the rows go to."""
-    path: Paths
+    path: Paths = ()
     """File, folder, glob, URL, `package:PACKAGE/path`, or a list; `${NAME}` is replaced from the environment."""
+    database: str | None = None
+    """URL (postgresql://, sqlite://) or path of an SQLite file; `${NAME}` is replaced, and no password stands here."""
+    table: str | None = None
+    """Table or view of the database, with its schema where it needs one, written as the database writes it."""
+    query: str | None = None
+    """Instead of a table: one SELECT."""
+    watermark: str | None = None
+    """Column that grows with every row that is added; absent: the whole table is read every time."""
     format: Format | None = None
     """null infers it from the ending of `path`, .gz and .zst put aside."""
     csv: CsvOptions = CsvOptions()
@@ -235,6 +243,20 @@ class Source(Frozen):
     """Identical lines within one file: one event, or several."""
     filters: tuple[Filter, ...] = ()
     """Rows that are no shopping."""
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the rows come from a database."""
+        return not self.path
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if fault := origin_fault(self.path, self.database, self.table, self.query, self.watermark):
+            raise ValueError(fault)
+        for name in ("format", "csv"):
+            if self.is_table and name in self.model_fields_set:
+                raise ValueError(f"{name}: is for files, not for tables; remove it")
+        return self
 
     @model_validator(mode="after")
     def _events_only(self) -> Self:
@@ -279,14 +301,9 @@ class Source(Frozen):
     @model_validator(mode="after")
     def _raw_ids_go_nowhere_else(self) -> Self:
         user = self.columns["user_id"].column if "user_id" in self.columns else None
+        if self.id_form == "raw" and user is not None and user == self.watermark:
+            raise ValueError(f"watermark: '{user}' names the user and would be stored as it is; choose another column")
         for name, column in self.columns.items():
             if self.id_form == "raw" and name != "user_id" and user in column.sources:
                 raise ValueError(f"columns.{name}: '{user}' names the user and would be stored as it is; remove it")
-        return self
-
-    @model_validator(mode="after")
-    def _closed_variables(self) -> Self:
-        for path in self.path:
-            if "${" in re.sub(r"\$\{[A-Za-z_]\w*\}", "", path):
-                raise ValueError(f"path: '{path}' has a broken ${{NAME}}; close it or remove it")
         return self

@@ -59,16 +59,20 @@ def check_shop(
     from data.shop.load import load_shop
     from data.shop.preview import preview
 
-    found = preview(load_shop(file), n=rows)
+    shop = load_shop(file)
+    found = preview(shop, n=rows)
     out = console()
     for name, batch in found.rows.items():
         shown = [c for c in batch.column_names if batch.column(c).null_count < batch.num_rows]
         shown = [c for c in shown if c not in ("source", "file", "file_sha256", "occurred_at_text")]
-        title = f"{name}: {counted(found.files[name], 'file')}, first rows"
+        noun = "table" if shop.sources[name].is_table else "file"
+        title = f"{name}: {counted(found.files[name], noun)}, first rows"
         table = RichTable(*shown, title=title, title_justify="left")
         for row in batch.select(shown).to_pylist():
             table.add_row(*("" if row[c] is None else str(row[c]) for c in shown))
         out.print(table)
+    for name, columns in found.unmapped.items():
+        out.print(f"{name}: columns that are not mapped and will be left out: {', '.join(columns)}.", markup=False)
     for problem in found.problems:
         say(problem)
     if found.problems:

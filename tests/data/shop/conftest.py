@@ -51,7 +51,7 @@ def read_all(connection: duckdb.DuckDBPyConnection) -> ReadAll:
 
     def read(shop: Shop, source: str = "sales") -> pa.Table:
         files = resolve_files(shop, source)
-        rows = pa.concat_tables([read_batch(connection, shop, source, file, KEY) for file in files])
+        rows = pa.concat_tables([read_batch(connection, shop, source, file, KEY).rows for file in files])
         assert connection.execute("SELECT count(*) FROM duckdb_tables()").fetchall() == [(0,)]
         return rows
 

@@ -133,8 +133,8 @@ def test_uci_counts_the_lines_of_both_sources_once(monkeypatch: pytest.MonkeyPat
     with duckdb.connect() as connection:
         [old] = resolve_files(shop, "invoices_2010")
         new = [file for file in resolve_files(shop, "invoices_2011") if file.name < "2010-12-10"]
-        first = read_batch(connection, shop, "invoices_2010", old, key)
-        second = pa.concat_tables(read_batch(connection, shop, "invoices_2011", file, key) for file in new)
+        first = read_batch(connection, shop, "invoices_2010", old, key).rows
+        second = pa.concat_tables(read_batch(connection, shop, "invoices_2011", file, key).rows for file in new)
         connection.register("first", first)
         connection.register("second", second)
         query = "SELECT count(*) FROM {} WHERE event_id IN (SELECT event_id FROM {})"
