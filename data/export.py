@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from data.contracts.out import RECOMMENDATIONS
 from data.contracts.profile import PROFILES
 from data.contracts.schema import Table
+from data.databases import parse_url, reason, shown
 from data.workspace import Workspace
 
 Format = Literal["parquet", "jsonl", "sql"]
@@ -77,7 +78,7 @@ def export(
         what: key of `EXPORTS`.
         target: path of a file, or SQLAlchemy URL of a database.
         form: format; None tells it from the target.
-        table: name of the database table; None takes `what`.
+        table: name of the database table, with its schema where it needs one; None takes `what`.
 
     Returns:
         Rows written.
@@ -152,22 +153,23 @@ def json_value(value: object) -> str:
 
 def _to_database(contract: Table, rows: pa.Table, url: str, name: str) -> None:
     try:
-        address = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        raise ExportError("--to is no database URL; write it like sqlite:///file.db or postgresql://host/db.") from None
-    shown = address.render_as_string(hide_password=True)
+        address = parse_url(url)
+    except ValueError as error:
+        raise ExportError(f"--to {error}; write it like sqlite:///file.db or postgresql://host/db.") from None
+    place = shown(address)
     try:
         engine = sa.create_engine(address, hide_parameters=True)
     except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
-        raise ExportError(f"{shown}: its database driver is missing ({error}); install it with pip.") from None
+        raise ExportError(f"{place}: its database driver is missing ({error}); install it with pip.") from None
     if address.get_backend_name() == "sqlite":
         _transactional(engine)
     try:
         with engine.begin() as connection:
             _replace(connection, contract, rows, name)
     except sa.exc.SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-        raise ExportError(f"{shown}: table '{name}' cannot be replaced ({reason}); nothing was changed.") from error
+        # From None: what the driver raised may hold the password and quote rows.
+        said = f"table '{name}' cannot be replaced ({reason(error, address)})"
+        raise ExportError(f"{place}: {said}; nothing was changed.") from None
     finally:
         engine.dispose()
 
@@ -175,14 +177,15 @@ def _to_database(contract: Table, rows: pa.Table, url: str, name: str) -> None:
 def _replace(connection: sa.Connection, contract: Table, rows: pa.Table, name: str) -> None:
     """Empty the table, or make it anew if its columns are not the contract's, and fill it."""
     keys = set(contract.primary_key)
+    schema, _, bare = name.rpartition(".")
     target = sa.Table(
-        name,
-        sa.MetaData(),
+        bare,
+        sa.MetaData(schema=schema or None),
         *(sa.Column(c.name, _SQL_TYPES[c.type], primary_key=c.name in keys) for c in contract.columns),
     )
     inspector = sa.inspect(connection)
-    exists = inspector.has_table(name)
-    if exists and [c["name"] for c in inspector.get_columns(name)] == list(contract.names):
+    exists = inspector.has_table(bare, schema=target.schema)
+    if exists and [c["name"] for c in inspector.get_columns(bare, schema=target.schema)] == list(contract.names):
         connection.execute(target.delete())  # keeps grants and views on it
     else:
         target.drop(connection, checkfirst=True)

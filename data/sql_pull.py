@@ -130,7 +130,7 @@ def pull(
     """
     held = mark.value if mark else None
     names = _chosen(table)
-    query = table.beyond(held).add_columns(*_texts(table, names), table.text(table.watermark))
+    query = table.beyond(held).add_columns(*_texts(table, names), table.text(table.watermark).label("portrait_mark"))
     writer = _Writer(folder / "pull.parquet", names)
     seen = _Tally()
     fresh = _fresh(table, _rows(table, query.order_by(table.watermark), table.bound(held)), key, mark, seen)
@@ -196,7 +196,8 @@ def _chosen(table: OpenTable) -> list[str]:
 
 
 def _texts(table: OpenTable, names: Sequence[str]) -> list[sa.ColumnElement[Any]]:
-    return [table.text(sa.column(name)).label(f"s{number}") for number, name in enumerate(names)]
+    # Names of their own: ORDER BY would otherwise mean the text, and 10 comes before 9 there.
+    return [table.text(sa.column(name)).label(f"portrait_{number}") for number, name in enumerate(names)]
 
 
 def _rows(table: OpenTable, query: sa.Select[Any], bound: Mapping[str, Value]) -> Iterator[tuple[Any, ...]]:

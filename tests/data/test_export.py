@@ -165,3 +165,83 @@ def test_the_format_is_told_by_the_target():
         format_of_target(t) for t in ("a/b.parquet", "b.jsonl", "b.jsonl.gz", "postgresql://h/d", "sqlite:///x.jsonl")
     ]
     assert found == ["parquet", "jsonl", "jsonl", "sql", "sql"]
+
+
+@pytest.fixture
+def server_url(postgres, database):
+    return postgres.url(database)
+
+
+def typed_columns(url, table="profiles"):
+    engine = sa.create_engine(url)
+    found = {c["name"]: type(c["type"]).__name__ for c in sa.inspect(engine).get_columns(table)}
+    engine.dispose()
+    return found
+
+
+def test_postgresql_holds_the_published_rows_with_their_types(workspace, server_url):
+    assert export(workspace, "profiles", server_url) == 2
+    [first, second] = in_database(server_url)
+    assert [first["user_id"], second["user_id"]] == USERS
+    assert first["as_of_utc"] == datetime(2024, 1, 5) and first["value"] == 7.25 and first["recency_days"] is None
+    assert json.loads(first["last_items"]) == ["a", 'say "b"'] and json.loads(first["attributes"]) == {"town": "Zürich"}
+    found = typed_columns(server_url)
+    assert (found["as_of_utc"], found["value"], found["user_id"]) == ("TIMESTAMP", "DOUBLE_PRECISION", "TEXT")
+    workspace.lake.publish(PROFILES, profiles(n_events=9).slice(0, 1), fingerprint="two")
+    export(workspace, "profiles", server_url.replace("+psycopg", ""))
+    assert [(row["user_id"], row["n_events"]) for row in in_database(server_url)] == [(USERS[0], 9)]
+
+
+def test_postgresql_takes_a_table_of_a_schema(workspace, postgres, database, server_url):
+    postgres.execute("create schema reporting", database=database)
+    export(workspace, "profiles", server_url, table="reporting.people")
+    export(workspace, "profiles", server_url, table="reporting.people")
+    assert len(in_database(server_url, "reporting.people")) == 2
+    with pytest.raises(ExportError, match="schema .nowhere. does not exist.*nothing was changed"):
+        export(workspace, "profiles", server_url, table="nowhere.people")
+
+
+def test_postgresql_keeps_the_old_table_when_an_export_fails(workspace, postgres, database, server_url):
+    export(workspace, "profiles", server_url)
+    before = in_database(server_url)
+    postgres.execute("alter table profiles add check (n_events <> 8)", database=database)
+    rows = pa.concat_tables([profiles(n_events=7).slice(0, 1), profiles(n_events=8).slice(1, 1)])
+    workspace.lake.publish(PROFILES, rows, fingerprint="two")
+    with pytest.raises(ExportError, match="table 'profiles' cannot be replaced .*check constraint.*nothing") as caught:
+        export(workspace, "profiles", server_url)
+    assert in_database(server_url) == before and USERS[1] not in str(caught.value)
+    # a view on a column that the contract lacks: the table cannot be made anew under it
+    postgres.execute("alter table profiles add column added text", database=database)
+    postgres.execute("create view seen as select added from profiles", database=database)
+    before = in_database(server_url)
+    with pytest.raises(ExportError, match="cannot drop table profiles because other objects depend on it"):
+        export(workspace, "profiles", server_url)
+    assert in_database(server_url) == before
+
+
+def test_readers_of_postgresql_see_the_old_rows_until_the_new_ones_are_complete(workspace, server_url):
+    export(workspace, "profiles", server_url)
+    engine, seen = sa.create_engine(server_url), []
+
+    @sa.event.listens_for(sa.Engine, "before_cursor_execute")
+    def look(connection, cursor, statement, parameters, context, many):
+        if statement.startswith("INSERT INTO profiles"):
+            with engine.connect() as other:
+                seen.append(other.execute(sa.text("select max(n_events) from profiles")).scalar())
+
+    workspace.lake.publish(PROFILES, profiles(n_events=9), fingerprint="two")
+    try:
+        export(workspace, "profiles", server_url)
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", look)
+        engine.dispose()
+    assert seen == [3] and {row["n_events"] for row in in_database(server_url)} == {9}
+
+
+@pytest.mark.parametrize("url", ["{0}", "{1}", "{2}"], ids=["wrong", "with an @", "as an option"])
+def test_a_password_of_postgresql_is_never_repeated(workspace, postgres, url):
+    urls = [postgres.url(password="opensesame"), postgres.url(password="open@sesame")]
+    urls.append(f"postgresql://shopkeeper@127.0.0.1:{postgres.port}/postgres?password=opensesame")
+    with pytest.raises(ExportError) as caught:
+        export(workspace, "profiles", url.format(*urls))
+    assert "sesame" not in str(caught.value) and "\n" not in str(caught.value)

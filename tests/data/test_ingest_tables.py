@@ -83,7 +83,8 @@ def test_several_pulls_hold_the_same_rows_as_a_file(shop_database, tmp_path):
     assert raw_rows(workspace, (*FROM, *apart)) == raw_rows(files, (*FROM, *apart))
     for row, same in zip(raw_rows(workspace), raw_rows(files), strict=True):
         assert [float(row[c] or 0) for c in apart[:2]] == [float(same[c] or 0) for c in apart[:2]]
-    assert "ann" not in str(raw_rows(workspace, ())) and "ann" not in str(workspace.lake.published(RAW.key).notes)
+    values = {value for row in raw_rows(workspace, ()) for value in row.values()}
+    assert not values & {"ann", "bob", "cia"} and "ann" not in workspace.lake.published(RAW.key).notes["pull"]
     assert mark_of(workspace, "tills").rows == 8
 
 
@@ -144,8 +145,7 @@ def test_whatever_the_order_of_pulls_and_ties_the_raw_table_holds_the_table(shop
     for number in range(30):
         at += draw.choice((0, 0, 1, 3))
         held.append(f"e{number}")
-        ties = sum(1 for _, seq in [*enumerate([at])] if seq == at)
-        insert(shop_database, [(at, f"e{number},ann,a,buy,1,{number}.5,2024-01-{1 + number:02d} 10:00:00,x{ties}")])
+        insert(shop_database, [(at, f"e{number},ann,a,buy,1,{number}.5,2024-01-{1 + number:02d} 10:00:00,x")])
         if draw.random() < 0.4:
             _, problems, _ = land(workspace)
             if problems:  # more ties than are remembered, and one more: said, and mended by the next value
@@ -248,8 +248,9 @@ def test_a_changed_mapping_reads_the_whole_table_again(shop_database, tmp_path):
 def test_a_table_without_a_watermark_is_replaced_when_its_content_changed(shop_database, tmp_path):
     create_orders(shop_database)
     workspace = shop_of(tmp_path, shop_yaml(WHOLE))
-    [told], _, _ = land(workspace)
-    assert told.startswith("tills: orders@") and told.endswith(", 5 rows")
+    told, _, _ = land(workspace)
+    assert told[0].endswith("left out: 'seq'")
+    assert told[1].startswith("tills: orders@") and told[1].endswith(", 5 rows")
     version = workspace.lake.published(RAW.key).version
     # the same rows in another order, and a change of a column that nobody maps
     shop_database.execute("delete from orders where id = '1'")
@@ -289,7 +290,7 @@ def test_a_pull_holds_a_bounded_number_of_python_objects(shop_database, tmp_path
     numbers = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 50000) "
     at = "timestamp '2024-01-02'" if shop_database.kind == "postgresql" else "'2024-01-02 00:00:00'"
     into = "insert into orders (seq, id, customer, sku, what, qty, paid, at, basket) "
-    picked = f"select i, 'e' || i, 'c' || (i % 7), 'a', 'buy', 1, 1.5, {at}, 'x' from n"
+    picked = f"select i, 'e' || i, 'c' || (i - i / 7 * 7), 'a', 'buy', 1, 1.5, {at}, 'x' from n"
     shop_database.execute(into + numbers + picked if shop_database.kind == "postgresql" else numbers + into + picked)
     most = 0
     whole = sql_pull._Writer.add

@@ -114,3 +114,35 @@ def test_a_delta_above_the_bound_is_refused() -> None:
     assert shop.delta(10) == 1e-3
     with pytest.raises(ValueError, match="exceeds 1 / .100 N. = 5e-06 for 2000 users"):
         shop.delta(2000)
+
+
+TABLE = "database: ${SHOP_DATABASE}\n    table: sales\n    watermark: seq"
+
+
+@pytest.mark.parametrize(
+    ("origin", "says"),
+    [
+        ("database: postgresql://me:secret@host/db\n    table: sales", "a password must not stand in the shop file"),
+        ("database: postgresql://host/db?password=secret\n    table: sales", "a password must not stand in the shop"),
+        ("path: postgresql://me:secret@host/db", "path: names a database; say it as `database`"),
+        ("table: sales", "sources.sales.database: missing; a table or query needs one"),
+        ("database: ${X\n    table: sales", "database: has a broken ${NAME}"),
+        ("database: shop.db\n    table: a\n    query: select 1", "give exactly one of path, table, query"),
+        ("path: a.csv\n    watermark: at", "watermark: goes with table or query, not with path"),
+        ("database: shop.db\n    table: ''", "table: is empty; fill it in"),
+        ("database: shop.db\n    table: a\n    format: csv", "format: is for files, not for tables"),
+        ("database: shop.db\n    table: a\n    watermark: customer", "watermark: 'customer' names the user"),
+        ("database: shop.db", "path: missing; name files by `path`, or rows of a database"),
+    ],
+)
+def test_a_faulty_origin_is_one_sentence_without_a_secret(origin: str, says: str) -> None:
+    message = fault_of(GOOD.replace("path: sales/*.csv", origin))
+    assert says in message and "secret" not in message
+
+
+@pytest.mark.parametrize(
+    "database", ["${URL}", "postgresql://me:${PASSWORD}@host:5432/db", "shop.db", "sqlite:///a.db"]
+)
+def test_databases_are_named_by_variables_or_paths(database: str) -> None:
+    shop = parse_shop(GOOD.replace("path: sales/*.csv", TABLE.replace("${SHOP_DATABASE}", database)), Path("s.yaml"))
+    assert shop.sources["sales"].is_table and shop.sources["sales"].path == ()
