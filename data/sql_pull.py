@@ -62,8 +62,8 @@ class Mark(Frozen):
 class PulledFile(SourceFile):
     """A part of a table, as a Parquet file that lives no longer than its pull."""
 
-    label: str
-    digest: str
+    label: str = ""
+    digest: str = ""
 
     @property
     def name(self) -> str:
@@ -171,7 +171,7 @@ def pull_whole(table: OpenTable, key: bytes, folder: Path, limit: int | None = N
     for row in _rows(table, query, {}):
         writer.add(row, _digest(row, key))
     digest, rows = writer.close("")
-    file = PulledFile(str(writer.path), writer.path.stat().st_size, f"{table.name}@{digest[:12]}", digest)
+    file = PulledFile(str(writer.path), writer.path.stat().st_size, label=f"{table.name}@{digest[:12]}", digest=digest)
     return Part(file, rows, None)
 
 
@@ -280,7 +280,7 @@ class _Writer:
         pulls = done.pulls + 1
         # The number keeps files in the order of their pulls, whatever a watermark looks like.
         label = f"{name}@{pulls:06d} {value}"
-        file = PulledFile(str(self.path), self.path.stat().st_size, label, digest)
+        file = PulledFile(str(self.path), self.path.stat().st_size, label=label, digest=digest)
         mark = Mark(origin=origin, value=value, pulls=pulls, rows=done.rows + rows, ties=tally.ties())
         return Part(file, rows, mark)
 
