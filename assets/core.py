@@ -10,9 +10,11 @@ from data import core
 from data.build import Outcome, refresh, refresh_days
 from data.contracts.core import EVENTS, EVENTS_QUARANTINE, ITEMS, ITEMS_QUARANTINE, USERS, USERS_QUARANTINE
 from data.contracts.raw import raw_table
+from data.contracts.reasons import QUARANTINES
 from data.contracts.schema import Table
 from data.ingest import NO_DAY
 from data.lake import digest
+from data.quarantine import totals
 from data.workspace import Workspace
 
 
@@ -26,7 +28,7 @@ def _events(workspace: Workspace, daily: dg.PartitionsDefinition) -> dg.AssetsDe
     sql = core.events_sql(workspace)
 
     def body(context: dg.AssetExecutionContext, workspace: Workspace) -> Mapping[str, Outcome]:
-        return refresh_days(
+        outcomes = refresh_days(
             workspace,
             [EVENTS_QUARANTINE, EVENTS],
             by_day=sources,
@@ -35,6 +37,7 @@ def _events(workspace: Workspace, daily: dg.PartitionsDefinition) -> dg.AssetsDe
             days=[NO_DAY, *days_of(context)],
             code_version=digest(sql),
         )
+        return _with_totals(workspace, "events", outcomes)
 
     return table_asset(
         [EVENTS_QUARANTINE, EVENTS],
@@ -54,13 +57,14 @@ def _rows(workspace: Workspace, kind: str) -> dg.AssetsDefinition:
     sql = core.rows_sql(kind)
 
     def body(context: dg.AssetExecutionContext, workspace: Workspace) -> Mapping[str, Outcome]:
-        return refresh(
+        outcomes = refresh(
             workspace,
             [aside, clean],
             inputs=sources,
             make=lambda session: core.make_rows(workspace, session, kind),
             code_version=digest(sql),
         )
+        return _with_totals(workspace, kind, outcomes)
 
     return table_asset(
         [aside, clean],
@@ -71,6 +75,13 @@ def _rows(workspace: Workspace, kind: str) -> dg.AssetsDefinition:
         lineage=_lineage(workspace, kind, sql, []),
         pool="lake",
     )
+
+
+def _with_totals(workspace: Workspace, kind: str, outcomes: Mapping[str, Outcome]) -> Mapping[str, Outcome]:
+    """Say with the quarantine how many rows of each reason it holds: every reason in every run, 0 included."""
+    key = QUARANTINES[kind].key
+    figures = {f"n_{reason}": n for reason, n in totals(workspace, kind).items()}
+    return {**outcomes, key: outcomes[key].model_copy(update={"figures": figures})}
 
 
 def _lineage(workspace: Workspace, kind: str, sql: Mapping[str, str], others: Sequence[Table]) -> dict[str, Lineage]:

@@ -11,7 +11,7 @@ import dagster as dg
 
 from data.build import Outcome, Refused
 from data.contracts.schema import Table
-from data.lake import digest
+from data.lake import STANDING, digest
 from data.portable import column_lineage
 from data.quality import Verdict, expectation_names
 from data.workspace import Workspace
@@ -24,7 +24,7 @@ IS_CURRENT = "is_current"
 FILES_READABLE = "files_readable"
 """Check of a raw table: it warns while a landed file cannot be read."""
 
-_BOOKKEEPING = ("verdicts", "pull")
+_BOOKKEEPING = ("verdicts", "pull", STANDING)
 """Notes of a commit that are for programs."""
 
 Lineage = Mapping[str, Iterable[tuple[str, str]]]
@@ -188,6 +188,7 @@ def _result(contract: Table, outcome: Outcome, lineage: Lineage | None) -> dg.Ma
         "reused": outcome.is_reused,
         "checks_passed": sum(v.passed for v in outcome.verdicts),
         **{key: _number(value) for key, value in published.notes.items() if key not in _BOOKKEEPING},
+        **outcome.figures,
     }
     if lineage:
         metadata["dagster/column_lineage"] = dg.TableColumnLineage(

@@ -63,6 +63,8 @@ class Outcome(Frozen):
     """Days rewritten, for tables partitioned by day."""
     warning: str = ""
     """Why an older version stays in use although its inputs have changed; empty if nothing is amiss."""
+    figures: Mapping[str, float] = {}
+    """Further numbers about the version, said in every run, so that they become time series."""
 
 
 class Refused(GateFailed):
@@ -123,7 +125,7 @@ def refresh(
     """
     lake = workspace.lake
     contents = content_of(lake, inputs)
-    fingerprints = {c.key: digest(c.model_dump(), code_version, contents, config or {}) for c in contracts}
+    fingerprints = {c.key: _fingerprint(c, code_version, contents, config) for c in contracts}
     found = {c.key: lake.published(c.key) for c in contracts}
     current = {key: one for key, one in found.items() if one is not None and one.fingerprint == fingerprints[key]}
     if len(current) == len(contracts):
@@ -141,6 +143,44 @@ def refresh(
         published = lake.publish(contract, made[key].data, fingerprint=fingerprints[key], notes=notes)
         outcomes[key] = Outcome(published=published, verdicts=tuple(verdicts[key]), is_reused=False)
     return outcomes
+
+
+def _fingerprint(
+    contract: Table, code_version: str, contents: Mapping[str, object], config: Mapping[str, object] | None
+) -> str:
+    return digest(contract.model_dump(), code_version, contents, config or {})
+
+
+def is_current(
+    workspace: Workspace,
+    contracts: Sequence[Table],
+    inputs: Sequence[Table | Slice],
+    *,
+    code_version: str,
+    config: Mapping[str, object] | None = None,
+) -> bool:
+    """Whether `refresh` with these arguments would make nothing."""
+    contents = content_of(workspace.lake, inputs)
+    found = {c.key: workspace.lake.published(c.key) for c in contracts}
+    return all(
+        (one := found[c.key]) is not None and one.fingerprint == _fingerprint(c, code_version, contents, config)
+        for c in contracts
+    )
+
+
+def stale_days(
+    workspace: Workspace,
+    contracts: Sequence[Table],
+    by_day: Sequence[Table],
+    whole: Sequence[Table],
+    *,
+    code_version: str,
+    config: Mapping[str, object] | None = None,
+) -> list[date]:
+    """The days that `refresh_days` with these arguments and all days would make."""
+    wanted = _wanted_versions(workspace.lake, contracts, by_day, whole, [code_version, config or {}])
+    have = _have_versions(workspace, contracts)
+    return sorted(d for d in set(wanted) | set(have) if wanted.get(d) != have.get(d))
 
 
 def refresh_days(

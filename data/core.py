@@ -1,7 +1,7 @@
 """From raw to core: the SQL models of the core layer, with their parameters, on a session.
 
-Reasons `duplicate` and `superseded` are bookkeeping and the reasons of the shop's own filters are wishes, not faults:
-they do not count towards the quarantine share.
+Reasons that `data.contracts.reasons` calls bookkeeping and the reasons of the shop's own filters are no faults: they do
+not count towards the quarantine share.
 """
 
 import json
@@ -13,14 +13,13 @@ import pyarrow.compute as pc
 from data.build import Made
 from data.contracts.core import EVENT_TYPES, EVENTS, EVENTS_QUARANTINE, ITEMS, ITEMS_QUARANTINE, USERS, USERS_QUARANTINE
 from data.contracts.raw import raw_table
+from data.contracts.reasons import BOOKKEEPING
 from data.contracts.schema import Table
 from data.engine import Session
 from data.ingest import NO_DAY, calendar_days, today
 from data.models import model
 from data.shop.config import Shop
 from data.workspace import Workspace
-
-BOOKKEEPING = ("duplicate", "superseded")
 
 
 def sources_of(shop: Shop, kind: str) -> list[Table]:

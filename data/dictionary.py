@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from data.contracts import TABLES
 from data.contracts.raw import FIELDS, raw_table
+from data.contracts.reasons import REASONS
 from data.contracts.schema import Column, Table
 
 HEAD = """\
@@ -55,7 +56,18 @@ def render() -> str:
     tables = [(f"`raw.SOURCE` (a source of kind `{kind}`)", raw_table("SOURCE", kind)) for kind in FIELDS]
     tables += [(f"`{table.key}`", table) for table in TABLES.values()]
     parts = [HEAD, *("\n".join(_section(title, table)) for title, table in tables)]
-    return "\n".join(parts)
+    return "\n".join([*parts, *_reasons()])
+
+
+def _reasons() -> Iterator[str]:
+    yield "## Reasons to set a row aside\n"
+    yield "The quarantine tables carry them; `portrait quarantine list` counts them. Filters of a shop file add their own."
+    yield "\n| reason | rows of | counts as a fault | meaning | remedy |"
+    yield "|---|---|---|---|---|"
+    for reason in REASONS:
+        fault = "yes" if reason.is_fault else "no"
+        yield f"| `{reason.name}` | {', '.join(reason.kinds)} | {fault} | {reason.meaning} | {reason.remedy} |"
+    yield ""
 
 
 def _section(title: str, table: Table) -> Iterator[str]:

@@ -20,6 +20,7 @@ from data.pseudonym import load_key
 from data.quality import batch_measures, failures, prove
 from data.shop.errors import ShopError, SourceError
 from data.shop.mapping import Batch, read_batch
+from data.withdrawn import withdrawn
 from data.workspace import Workspace
 
 NO_DAY = date(1970, 1, 1)
@@ -68,6 +69,8 @@ def ingest(workspace: Workspace, source: str, tell: Callable[[str], None]) -> tu
     held = held_digests(workspace, source)
     is_remapped = bool(held) and not is_mapping_held(workspace, source)
     files, problems = _readable(files)
+    gone = withdrawn(workspace.lake, contract.key)
+    files = [f for f in files if f.sha256 not in gone]
     if is_remapped:
         _all_still_there(source, files, held)
     new = [f for f in files if is_remapped or f.sha256 not in held]
@@ -132,8 +135,8 @@ def _readable(files: Sequence[SourceFile]) -> tuple[list[SourceFile], list[str]]
 
 
 def new_files(workspace: Workspace, source: str) -> list[SourceFile]:
-    """Files of a source that its raw table does not hold yet."""
-    held = held_digests(workspace, source)
+    """Files of a source that its raw table does not hold yet; one that was taken back is none."""
+    held = known_digests(workspace, source)
     files = resolve_files(workspace.shop, source, workspace.landing, digests=workspace.digests)
     return [f for f in files if f.sha256 not in held]
 
@@ -145,6 +148,22 @@ def held_digests(workspace: Workspace, source: str) -> set[str]:
         session.attach(contract, workspace.lake)
         found = session.query(f"select distinct file_sha256 from {contract.key} order by file_sha256")
     return set(found.column("file_sha256").to_pylist())
+
+
+def known_digests(workspace: Workspace, source: str) -> set[str]:
+    """Digests of the files of a source that need no landing: those held, and those that were taken back."""
+    contract = raw_table(source, workspace.shop.sources[source].kind)
+    return held_digests(workspace, source) | withdrawn(workspace.lake, contract.key)
+
+
+def landed_rows(workspace: Workspace, source: str, file: SourceFile) -> pa.Table:
+    """Rows of one file as the raw table of its source holds them.
+
+    Raises:
+        SourceError: if the file cannot be read.
+    """
+    contract = raw_table(source, workspace.shop.sources[source].kind)
+    return contract.conform(read_rows(workspace, source, file, load_key(workspace.settings.keys / "pseudonym.key")).rows)
 
 
 def read_rows(workspace: Workspace, source: str, file: SourceFile, key: bytes) -> Batch:

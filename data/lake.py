@@ -34,6 +34,12 @@ S3_OPTIONS = {"aws_conditional_put": "etag", "allow_http": "true"}
 class LakeError(OSError):
     """A table cannot be read or written where it lives: one sentence with the place, the reason and the remedy."""
 
+STANDING = "standing"
+"""The note that every later commit of a table repeats: facts that hold for good, a JSON list that only grows."""
+
+LOOK_BACK = 50
+"""Commits in which standing facts are looked for: two writers at once cannot lose each other's."""
+
 
 class Published(Frozen):
     """What the last commit of a table says about it."""
@@ -261,9 +267,48 @@ class Lake:
         # Delta holds shorter times than a week to be unsafe for writers at work; none of ours takes a day.
         return len(table.vacuum(hours, dry_run=False, enforce_retention_duration=False))
 
+    def replace_files(
+        self, contract: Table, data: pa.Table, gone: Collection[str], *, fact: Mapping[str, object]
+    ) -> Published:
+        """Take out all rows of some landed files and put others in their place, in one atomic commit.
+
+        Days without such rows keep their files, and so their versions.
+
+        Args:
+            contract: of a raw table, with `file_sha256`, that is published.
+            data: rows of landed files that the table may hold already; may be empty.
+            gone: digests of the files whose rows leave.
+            fact: who did it and why; stands in this commit and in every later one.
+
+        Returns:
+            What was published.
+        """
+        data = contract.conform(data)
+        files = sorted({*gone, *data.column("file_sha256").unique().to_pylist()})
+        before = self.published(contract.key)
+        kept = {k: v for k, v in before.notes.items() if k != STANDING} if before else {}
+        facts = [*self.standing(contract.key), dict(fact)]
+        said = {**kept, "fingerprint": digest(files, facts), STANDING: json.dumps(facts)}
+        listed = ", ".join("'" + name.replace("'", "''") + "'" for name in files)
+        self._write(contract, data, said, "overwrite", f"file_sha256 in ({listed})")
+        found = self.published(contract.key)
+        assert found is not None, "a table that was just written exists"
+        return found
+
+    def standing(self, key: str) -> list[dict[str, Any]]:
+        """Standing facts of a table, oldest first; see `STANDING`."""
+        table = self.open(key)
+        found: dict[str, dict[str, Any]] = {}
+        for commit in reversed(table.history(LOOK_BACK) if table is not None else []):
+            notes = json.loads(commit.get("portrait", "{}"))
+            found |= {json.dumps(fact, sort_keys=True): fact for fact in json.loads(notes.get(STANDING, "[]"))}
+        return list(found.values())
+
     def _write(
         self, contract: Table, data: pa.Table, said: Mapping[str, str], mode: str, predicate: str | None
     ) -> None:
+        if STANDING not in said and (facts := self.standing(contract.key)):
+            said = {**said, STANDING: json.dumps(facts)}
         options: dict[str, Any] = {"mode": mode}
         if self.open(contract.key) is not None:
             if predicate:

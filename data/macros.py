@@ -103,8 +103,15 @@ def rank_key(score: str) -> str:
     return f"cast({score} as decimal(18, 6))"
 
 
+def masked(text: str) -> str:
+    """The beginning of a text, the rest starred, as SQL text: never more than half of it, three characters at most."""
+    size = f"length({text})"
+    begin = f"case when {size} >= 6 then 3 when {size} >= 4 then 2 when {size} >= 2 then 1 else 0 end"
+    return f"concat(substr({text}, 1, {begin}), '***')"
+
+
 MACROS: Mapping[str, Callable[..., str]] = {
-    m.__name__: m for m in (safe_bigint, safe_double, safe_timestamp, iso_weekday, elapsed_s, decay, rank_key)
+    m.__name__: m for m in (safe_bigint, safe_double, safe_timestamp, iso_weekday, elapsed_s, decay, rank_key, masked)
 }
 """What a template may call, by name."""
 

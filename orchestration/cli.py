@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from orchestration.commands import ledger, people, running, shops, synth
+from orchestration.commands import ledger, people, quarantine, running, shops, synth
 from orchestration.commands.common import Fault
 
 
@@ -79,9 +79,11 @@ for command in (
     shops.check_shop,
     shops.dictionary,
     synth.synth,
+    quarantine.take_back,
 ):
     app.command()(command)  # check_shop becomes check-shop
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(quarantine.app, name="quarantine")
 
 
 def main() -> None:

@@ -114,7 +114,7 @@ def report_dead(instance: DagsterInstance, workspace: Workspace) -> list[str]:
 
 
 def state_of(workspace: Workspace, defs: dg.Definitions) -> str:
-    """Digest of what else than files decides which days are stale: where the tables are, the shop file, the code.
+    """Digest of what decides which days are stale, but for new files: place, shop file, files taken back, code.
 
     Args:
         workspace: the shop.
@@ -126,7 +126,9 @@ def state_of(workspace: Workspace, defs: dg.Definitions) -> str:
     graph = defs.resolve_asset_graph()
     versions = {key.to_user_string(): graph.get(key).code_version for key in graph.materializable_asset_keys}
     place = [str(workspace.home), workspace.settings.lake or ""]
-    return digest(place, workspace.shop.location.read_text(encoding="utf-8"), versions)
+    tables = [raw_table(name, source.kind).key for name, source in workspace.shop.sources.items()]
+    taken_back = {key: workspace.lake.standing(key) for key in tables}
+    return digest(place, workspace.shop.location.read_text(encoding="utf-8"), versions, taken_back)
 
 
 def is_complete(instance: DagsterInstance, state: str) -> bool:

@@ -11,7 +11,7 @@ import duckdb
 
 from data.connectors import S3_SCHEMES, SourceFile, s3_files
 from data.contracts.raw import raw_table
-from data.ingest import NO_DAY, calendar_days, held_digests
+from data.ingest import NO_DAY, calendar_days, known_digests
 from data.settings import Settings
 from data.shop.errors import ShopError, SourceError
 from data.shop.mapping import days_in_file
@@ -194,7 +194,7 @@ def look_once(
             continue  # the line may be better at the next tick
         identity = identity_of(one.name, one.look, sha256)
         if source not in held:
-            held[source] = held_digests(workspace, source)
+            held[source] = known_digests(workspace, source)
         key = run_key(source, identity)
         found = None if identity in held[source] or key in requests else request(workspace, source, one.file, identity)
         if not one.stands():

@@ -30,7 +30,9 @@ USER_ID = Column(
 QUARANTINE_COLUMNS = (
     Column(name="reason", type="text", doc="Named reason.", sensitivity="operational", required=True),
     Column(name="column_name", type="text", doc="Column at fault, if one is.", sensitivity="operational"),
-    Column(name="masked_value", type="text", doc="Value at fault: first three characters, the rest starred."),
+    Column(
+        name="masked_value", type="text", doc="Value at fault: at most half of it and three characters, then stars."
+    ),
     USER_ID,
     Column(name="row_id", type="text", doc="Event or item id, as far as it is known."),
     Column(name="source", type="text", doc="Source.", sensitivity="operational", required=True),

@@ -15,6 +15,8 @@ from rich.table import Table as RichTable
 from orchestration.commands.common import Fault, ShopOption, console, open_shop, say
 
 if TYPE_CHECKING:
+    import dagster as dg
+
     from data.workspace import Workspace
     from orchestration.launch import Ran
 
@@ -48,7 +50,7 @@ def run(
 
     ran = _launch(workspace, _date(day or first), _date(day or last))
     if ran.failed:
-        _tell_failures(ran)
+        tell_failures(ran)
     elif not ran.made:
         typer.echo(f"Nothing new: all {len(ran.up_to_date)} tables are up to date.")
     console().print(summary(workspace, time.monotonic() - started))
@@ -134,7 +136,7 @@ def evaluate(shop: ShopOption = None) -> None:
     if workspace.lake.published(EVALUATION.key) is None:
         ran = _launch(workspace, None, None, only=EVALUATION.key)
         if ran.failed:
-            _tell_failures(ran)
+            tell_failures(ran)
             say("The evaluation needs releases and recommendations; make them with `portrait run`.")
             raise typer.Exit(1)
     rows = evaluated(workspace)
@@ -153,22 +155,37 @@ def _launch(workspace: "Workspace", first: date | None, last: date | None, only:
     """Prepare the instance, wait for nobody, and run."""
     import dagster as dg
 
+    from orchestration.launch import execute
+
+    with held_shop(workspace) as instance, undisturbed(sys.stderr) as out:
+        keys: Sequence[dg.AssetKey] | None = [dg.AssetKey(only.split("."))] if only else None
+        return execute(workspace, instance, out, first, last, keys)
+
+
+@contextmanager
+def held_shop(workspace: "Workspace") -> Iterator["dg.DagsterInstance"]:
+    """Hold the shop's lock, with the instance where runs are recorded; runs that died before are reported.
+
+    Raises:
+        Fault: if another process is at work on the shop.
+    """
+    import dagster as dg
+
     from orchestration.home import prepare_home
-    from orchestration.launch import Busy, alone, execute, report_dead
+    from orchestration.launch import Busy, alone, report_dead
 
     prepare_home(workspace.settings)
     try:
-        with alone(workspace), dg.DagsterInstance.get() as instance, _undisturbed(sys.stderr) as out:
+        with alone(workspace), dg.DagsterInstance.get() as instance:
             for run_id in report_dead(instance, workspace):
                 say(f"Run {run_id[:8]} died before this one and is reported as failed; its work goes on here.")
-            keys: Sequence[dg.AssetKey] | None = [dg.AssetKey(only.split("."))] if only else None
-            return execute(workspace, instance, out, first, last, keys)
+            yield instance
     except Busy as busy:
         raise Fault(str(busy)) from None
 
 
 @contextmanager
-def _undisturbed(stream: TextIO) -> Iterator[TextIO]:
+def undisturbed(stream: TextIO) -> Iterator[TextIO]:
     """A second handle on a stream, which Dagster's capture of its first one leaves alone."""
     try:
         number = os.dup(stream.fileno())
@@ -179,7 +196,8 @@ def _undisturbed(stream: TextIO) -> Iterator[TextIO]:
         yield second
 
 
-def _tell_failures(ran: "Ran") -> None:
+def tell_failures(ran: "Ran") -> None:
+    """One line on standard error per asset that failed."""
     for failed in ran.failed:
         say(f"{failed.asset} failed: {failed.sentence}")
 

@@ -17,7 +17,7 @@ with shown as (
 select
     s.reason,
     s.column_name,
-    case when s.fault_value is not null then concat(substr(s.fault_value, 1, 3), '***') end as masked_value,
+    case when s.fault_value is not null then {{ masked('s.fault_value') }} end as masked_value,
     s.user_id,
     s.event_id as row_id,
     s.source,

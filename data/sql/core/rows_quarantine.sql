@@ -2,7 +2,7 @@
 select
     c.reason,
     c.column_name,
-    case when c.column_name is not null and c.fault_value is not null then concat(substr(c.fault_value, 1, 3), '***') end as masked_value,
+    case when c.column_name is not null and c.fault_value is not null then {{ masked('c.fault_value') }} end as masked_value,
     {{ user_id }} as user_id,
     {{ row_id }} as row_id,
     c.source,
