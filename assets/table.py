@@ -5,15 +5,20 @@ its lineage, and each reports in the same way.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from data import refusals
+from data.alerts import alert
 from data.build import Outcome, Refused
 from data.contracts.schema import Table
 from data.lake import STANDING, digest
 from data.portable import column_lineage
 from data.quality import Verdict, expectation_names
+from data.quality_report import QUALITY_PAGE
 from data.workspace import Workspace
 
 OWNERS = ["team:portrait"]
@@ -120,6 +125,7 @@ def table_asset(
         pool=pool,
     )
     def _made(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Any]:
+        days = [date.fromisoformat(key) for key in context.partition_keys] if partitions else []
         try:
             outcomes = body(context, workspace)
         except Refused as refused:
@@ -127,11 +133,14 @@ def table_asset(
             for contract in contracts:
                 if refused.key == contract.key:
                     yield from _checks(contract, [v for v in refused.verdicts if v.check in known[contract.key]])
+            _tell(context, workspace, refused, days)
             raise dg.Failure(str(refused), allow_retries=False) from refused
         for contract in contracts:
+            refusals.clear(workspace, contract.key, days)
             outcome = outcomes[contract.key]
             context.log.info(_said(contract, outcome))
-            yield _result(contract, outcome, (lineage or {}).get(contract.key))
+            report = workspace.reports / QUALITY_PAGE
+            yield _result(contract, outcome, (lineage or {}).get(contract.key), report)
             if warning:
                 yield dg.AssetCheckResult(
                     passed=not outcome.warning,
@@ -142,6 +151,14 @@ def table_asset(
                 )
 
     return _made
+
+
+def _tell(context: dg.AssetExecutionContext, workspace: Workspace, refused: Refused, days: Sequence[date]) -> None:
+    """Say that a gate refused a batch, where people look: the log, the quality page, the webhook; once a run."""
+    context.log.error(str(refused))
+    refusal = refusals.refusal_of(refused, context.run.run_id, days)
+    refusals.keep(workspace, refusal)
+    alert(workspace.settings, workspace.shop.name, refusal, context.log.warning)
 
 
 def _schema(contract: Table) -> dg.TableSchema:
@@ -180,7 +197,7 @@ def _said(contract: Table, outcome: Outcome) -> str:
     return f"{contract.key}: published ({rows}{days})"
 
 
-def _result(contract: Table, outcome: Outcome, lineage: Lineage | None) -> dg.MaterializeResult:
+def _result(contract: Table, outcome: Outcome, lineage: Lineage | None, report: Path) -> dg.MaterializeResult:
     published = outcome.published
     metadata: dict[str, Any] = {
         "dagster/row_count": published.rows,
@@ -190,6 +207,8 @@ def _result(contract: Table, outcome: Outcome, lineage: Lineage | None) -> dg.Ma
         **{key: _number(value) for key, value in published.notes.items() if key not in _BOOKKEEPING},
         **outcome.figures,
     }
+    if contract.layer == "core":
+        metadata["quality_report"] = dg.MetadataValue.path(str(report))
     if lineage:
         metadata["dagster/column_lineage"] = dg.TableColumnLineage(
             {

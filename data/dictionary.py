@@ -61,7 +61,7 @@ def render() -> str:
 
 def _reasons() -> Iterator[str]:
     yield "## Reasons to set a row aside\n"
-    yield "The quarantine tables carry them; `portrait quarantine list` counts them. Filters of a shop file add their own."
+    yield "The quarantine tables carry them; `portrait quarantine list` counts them. A shop may add filters."
     yield "\n| reason | rows of | counts as a fault | meaning | remedy |"
     yield "|---|---|---|---|---|"
     for reason in REASONS:

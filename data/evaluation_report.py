@@ -61,7 +61,7 @@ def write_report(workspace: Workspace) -> Path:
     }
     workspace.reports.mkdir(parents=True, exist_ok=True)
     for path, content in contents.items():
-        with _replacing(path) as temporary:
+        with replacing(path) as temporary:
             temporary.write_text(content, encoding="utf-8")
     return page
 
@@ -237,7 +237,7 @@ def _provenance(workspace: Workspace) -> Facts:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary name in the same folder that takes the place of `path` at the end, or leaves nothing behind."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

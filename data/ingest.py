@@ -163,7 +163,8 @@ def landed_rows(workspace: Workspace, source: str, file: SourceFile) -> pa.Table
         SourceError: if the file cannot be read.
     """
     contract = raw_table(source, workspace.shop.sources[source].kind)
-    return contract.conform(read_rows(workspace, source, file, load_key(workspace.settings.keys / "pseudonym.key")).rows)
+    key = load_key(workspace.settings.keys / "pseudonym.key")
+    return contract.conform(read_rows(workspace, source, file, key).rows)
 
 
 def read_rows(workspace: Workspace, source: str, file: SourceFile, key: bytes) -> Batch:

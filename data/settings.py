@@ -1,11 +1,13 @@
 """The one place that reads the environment: where things live and how much of the machine may be used."""
 
 import importlib.util
+import ipaddress
 import os
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from data.contracts.schema import Frozen
 
@@ -30,6 +32,10 @@ class Settings(Frozen):
     """Memory of the SQL engine, DuckDB spelling (`PORTRAIT_MEMORY`; default: 4GB)."""
     tick_seconds: int = Field(default=30, ge=1)
     """Seconds between two looks of a sensor at least (`PORTRAIT_TICK_SECONDS`; default: 30)."""
+    alert_webhook: SecretStr | None = None
+    """Where a failed gate is told, https, or http on this machine (`PORTRAIT_ALERT_WEBHOOK`; default: nowhere)."""
+    ui_url: str = "http://127.0.0.1:3000"
+    """Address of the web page, for links (`PORTRAIT_UI_URL`; default: that of `portrait dev`)."""
 
     @property
     def keys(self) -> Path:
@@ -57,7 +63,7 @@ def load_settings() -> Settings:
         The settings, with defaults for what is not set.
 
     Raises:
-        ValueError: if a number of threads or seconds is not a positive integer, or the lake is no S3 URL.
+        ValueError: if a number of threads or seconds is not a positive integer, or an address is none.
     """
     return Settings(
         shop_file=Path(os.environ.get("PORTRAIT_SHOP", DEFAULT_SHOP)).resolve(),
@@ -67,7 +73,32 @@ def load_settings() -> Settings:
         encoder_threads=_count("PORTRAIT_ENCODER_THREADS", 1),
         memory_limit=os.environ.get("PORTRAIT_MEMORY", "4GB"),
         tick_seconds=_count("PORTRAIT_TICK_SECONDS", 30),
+        alert_webhook=_webhook("PORTRAIT_ALERT_WEBHOOK"),
+        ui_url=os.environ.get("PORTRAIT_UI_URL", "http://127.0.0.1:3000"),
     )
+
+
+def _webhook(name: str) -> SecretStr | None:
+    """An address that nothing on the way can read; it may hold a token, so that no message repeats it."""
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        parts, host = urlsplit(""), None
+    if host and (parts.scheme == "https" or (parts.scheme == "http" and _is_here(host))):
+        return SecretStr(text)
+    raise ValueError(f"{name} is no https address, nor http on this machine; set it to https://HOST/PATH")
+
+
+def _is_here(host: str) -> bool:
+    """Whether a name or number stands for this machine."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _count(name: str, default: int) -> int:

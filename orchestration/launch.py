@@ -17,15 +17,15 @@ from data.contracts.raw import raw_table
 from data.ingest import calendar_days, new_files
 from data.ingest_tables import Waiting, waiting_rows
 from data.lake import digest
+from data.quality_report import write_quality_report
 from data.shop.errors import ShopError, SourceError
 from data.workspace import Workspace
 from orchestration.definitions import build_defs
 from orchestration.jobs import MAIN
 from orchestration.landing import day_range
 from orchestration.progress import console_logger, is_expected, sentence_of
-from orchestration.sensors import days_of_file
+from orchestration.sensors import HOME_TAG, days_of_file
 
-HOME_TAG = "portrait/home"
 PID_TAG = "portrait/pid"
 STATE_TAG = "portrait/state"
 UNFINISHED = [
@@ -235,7 +235,7 @@ def execute(
         only: make these assets only.
 
     Returns:
-        What became of it; a failed run is an answer, not an exception.
+        What became of it; a failed run is an answer, not an exception. The page about quality is written either way.
 
     Raises:
         ShopError, SourceError: see `days_to_run`.
@@ -259,6 +259,7 @@ def execute(
             **whole,
         },
     )
+    write_quality_report(workspace, result.run_id)
     return _ran(result, time.monotonic() - started)
 
 

@@ -1,6 +1,6 @@
 """After a fix of the shop file or of a file: one run, and what entered and what remains, reason by reason."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -63,12 +63,19 @@ def standing(workspace: Workspace) -> Standing:
     )
 
 
+def follows_from(workspace: Workspace, source: str) -> list[dg.AssetKey]:
+    """The raw table of a source, and everything that is made from it."""
+    graph = build_defs(workspace).resolve_asset_graph()
+    raw = dg.AssetKey(raw_table(source, workspace.shop.sources[source].kind).key.split("."))
+    return sorted(dg.AssetSelection.assets(raw).downstream().resolve(graph))
+
+
 def retry(
     workspace: Workspace,
     instance: DagsterInstance,
     out: TextIO,
     fix: Callable[[], object] | None = None,
-    source: str | None = None,
+    only: Sequence[dg.AssetKey] | None = None,
 ) -> Retried:
     """Fix, run what became stale, and compare. The shop's lock must be held.
 
@@ -77,7 +84,7 @@ def retry(
         instance: where the run is recorded.
         out: where progress goes.
         fix: changes what is landed, in one commit; None: the fix stands in the shop file or in the files already.
-        source: run this source and what follows from it; None: everything.
+        only: run these assets only; see `follows_from`.
 
     Returns:
         Before, after, and the run.
@@ -88,10 +95,5 @@ def retry(
     before = standing(workspace)
     if fix is not None:
         fix()
-    only = None
-    if source is not None:
-        graph = build_defs(workspace).resolve_asset_graph()
-        raw = dg.AssetKey(raw_table(source, workspace.shop.sources[source].kind).key.split("."))
-        only = sorted({raw, *dg.AssetSelection.assets(raw).downstream().resolve(graph)})
     ran = execute(workspace, instance, out, only=only)
     return Retried(ran=ran, before=before, after=standing(workspace))

@@ -12,6 +12,7 @@ import duckdb
 from data.connectors import S3_SCHEMES, SourceFile, s3_files
 from data.contracts.raw import raw_table
 from data.ingest import NO_DAY, calendar_days, known_digests
+from data.quality_report import write_quality_report
 from data.settings import Settings
 from data.shop.errors import ShopError, SourceError
 from data.shop.mapping import days_in_file
@@ -20,6 +21,9 @@ from data.workspace import Workspace
 from orchestration import tables
 from orchestration.jobs import DAILY
 from orchestration.landing import Look, day_range, identity_of, is_same, read_cursor, run_key, write_cursor
+
+HOME_TAG = "portrait/home"
+"""Tag of runs of `portrait run`, which look after themselves."""
 
 MAX_RUNS_PER_TICK = 20
 MAX_BYTES_PER_TICK = 2 << 30
@@ -234,4 +238,29 @@ def build_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         minimum_interval_seconds=settings.tick_seconds,
         description="Carries a change downstream, as assets/automation.py says.",
     )
-    return [landing, tables.build_sensor(settings), automation]
+    return [landing, tables.build_sensor(settings), automation, *_reporting(settings)]
+
+
+def _reporting(settings: Settings) -> list[dg.SensorDefinition]:
+    """Sensors that write the page about quality after each run of the daemon; `portrait run` writes its own."""
+
+    def wrote(context: dg.RunStatusSensorContext, workspace: Workspace) -> dg.SkipReason:
+        run = context.dagster_run
+        if HOME_TAG in run.tags:
+            return dg.SkipReason(f"Run {run.run_id[:8]} has written its page itself.")
+        return dg.SkipReason(f"Written: {write_quality_report(workspace, run.run_id)}.")
+
+    def made(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
+        @dg.run_status_sensor(
+            run_status=status,
+            name=f"quality_page_after_{status.value.lower()}",
+            minimum_interval_seconds=settings.tick_seconds,
+            default_status=dg.DefaultSensorStatus.RUNNING,
+            description="Writes the page about quality after a run.",
+        )
+        def after(context: dg.RunStatusSensorContext, workspace: dg.ResourceParam[Workspace]) -> dg.SkipReason:
+            return wrote(context, workspace)
+
+        return after
+
+    return [made(dg.DagsterRunStatus.SUCCESS), made(dg.DagsterRunStatus.FAILURE)]

@@ -131,9 +131,9 @@ def outputs(workspace: Workspace) -> str:
 
 
 def reports(workspace: Workspace) -> Iterator[str]:
-    """Paths of the reports for people."""
+    """Paths of the reports for people, dated copies left out."""
     if workspace.reports.is_dir():
-        yield from (str(path) for path in sorted(workspace.reports.rglob("*")) if path.suffix in (".html", ".json"))
+        yield from (str(path) for path in sorted(workspace.reports.glob("*")) if path.suffix in (".html", ".json"))
 
 
 def query(workspace: Workspace, tables: list[Table] | tuple[Table, ...], sql: str) -> list[dict[str, Any]]:

@@ -196,11 +196,13 @@ def take_back(
 def _retry(workspace: "Workspace", fix: Callable[[], None] | None, source: str | None) -> None:
     from data.build import Refused
     from orchestration.commands.common import Fault
+    from orchestration.retry import follows_from
     from orchestration.retry import retry as again
 
+    only = follows_from(workspace, source) if source else None
     try:
         with held_shop(workspace) as instance, undisturbed(sys.stderr) as out:
-            done = again(workspace, instance, out, fix, source)
+            done = again(workspace, instance, out, fix, only)
     except Refused as refused:
         raise Fault(str(refused)) from None
     _tell(done)

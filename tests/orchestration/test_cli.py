@@ -230,6 +230,34 @@ def test_the_evaluation_is_shown_with_its_report(shop, ran):
     assert f"{ran[1]}/shops/corner/reports/evaluation.html" in out
 
 
+def test_the_quarantine_is_counted_with_a_remedy_and_shown_masked(shop):
+    code, out, err = call("quarantine", "list")
+    assert (code, err) == (0, "")
+    [line] = [line for line in out.splitlines() if line.startswith("│") and "negative_quantity" in line]
+    assert [c.strip() for c in line.split("│")[1:-1]] == [
+        "core.events_quarantine", "negative_quantity", "tills", "1", "0.06 %", "2024-01-05", "2024-01-05"
+    ]  # fmt: skip
+    assert "Remedy: if it is a return" in out
+    assert json.loads(call("quarantine", "list", "--reason", "unknown_item", "--json")[1]) == []
+    assert "Nothing is set aside" in call("quarantine", "list", "--day", "2024-01-06")[1]
+    assert call("quarantine", "list", "--waiting")[1] == "Nothing waits.\n"
+    [row] = json.loads(call("quarantine", "show", "negative_quantity", "--json")[1])
+    assert (row["file"], row["line"], row["day"], row["column_name"], row["masked_value"]) == (
+        "tills.csv", 1801, "2024-01-05", "quantity", "-***"
+    )  # fmt: skip
+    code, out, _ = call("quarantine", "show", "negative_quantity", "--limit", "1")
+    assert code == 0 and "1,801" in out and row["file_sha256"][:12] in out and "member1" not in out
+    assert "No row is set aside as unknown_item" in call("quarantine", "show", "unknown_item")[1]
+
+
+def test_the_run_left_a_page_about_quality_and_a_dated_copy(shop, ran):
+    folder = ran[1] / "shops" / "corner" / "reports"
+    page = (folder / "quality.html").read_text()
+    assert "All gates passed" in page and "negative_quantity" in page and "member1" not in page
+    assert page in {path.read_text() for path in (folder / "quality").glob("*.html")}
+    assert f"report {folder}/quality.html" in ran[3] and "/reports/quality/" not in ran[3]
+
+
 BROKEN = {
     "unknown key": (YAML.replace("currency:", "curency:"), ["shop.yaml", "curency", "check the spelling"]),
     "no YAML": ("name: [", ["shop.yaml, line", "no YAML"]),
@@ -268,6 +296,11 @@ WRONG = {
     "recommend ann --task other": "'other' is not one of 'next_purchases', 'discovery'",
     "export --what profiles --to p.csv --shop SHOP": "the ending tells no format",
     "ledger show --shop SHOP": "there is no ledger yet",
+    "quarantine list --shop SHOP --reason odd": "no row can have the reason 'odd'; name one of conflicting_event_id",
+    "quarantine list --shop SHOP --source odd": "there is no source 'odd'; name one of tills, catalogue, members",
+    "quarantine retry --shop SHOP --replaces abcdef01": "--replaces goes with --file",
+    "take-back odd.csv --shop SHOP --why because": "odd.csv: no file of that name or digest was landed",
+    "take-back tills.csv --shop SHOP": "Missing option '--why'",
     "init --from /nowhere": "/nowhere: there is no such folder",
     "synth --to /etc --users 20": "/etc: is not empty; name a new folder",
     "synth --to /tmp/made --users 3": "'--users': Input should be greater than or equal to 10",

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -21,8 +21,9 @@ from data.settings import REPOSITORY, Settings
 from data.workspace import Workspace, open_workspace
 from orchestration.definitions import build_defs
 from orchestration.home import prepare_home
+from tests.data.test_alerts import receiving
 from tests.support.runs import FIRST, LAST, WHOLE, days, execute, land, rows
-from tests.support.shops import workspace_of, write_shop
+from tests.support.shops import HEADER, YAML, workspace_of, write_shop
 
 TICK_SECONDS = 5
 """The daemon looks at sensors no more often."""
@@ -30,9 +31,11 @@ PATIENCE_SECONDS = 180
 NEW = ["20,ann,d,buy,1,12.0,2024-02-05 10:00:00,y1"]
 BAD = [f"3{i},ann,a,buy,-1,1.0,2024-02-05 11:00:0{i},y2" for i in range(5)]
 LAUNCH = """
-mutation ($job: String!, $tags: [ExecutionTag!]!) {
+mutation ($job: String!, $tags: [ExecutionTag!]!, $assets: [AssetKeyInput!]) {
   launchPipelineExecution(executionParams: {
-    selector: {repositoryLocationName: "portrait", repositoryName: "__repository__", jobName: $job}
+    selector: {
+      repositoryLocationName: "portrait", repositoryName: "__repository__", jobName: $job, assetSelection: $assets
+    }
     runConfigData: "{}", mode: "default", executionMetadata: {tags: $tags}
   }) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
 }
@@ -142,14 +145,44 @@ class Watch:
         return [run for run in self.instance.get_runs() if key in (run.asset_selection or ())]
 
 
-def launch(server: Server, job: str, tags: dict[str, str]) -> str:
-    """Launch a job as the web page does; returns the run's id."""
-    said = server.ask(LAUNCH, job=job, tags=[{"key": key, "value": value} for key, value in tags.items()])
+def launch(server: Server, job: str, tags: dict[str, str], assets: Sequence[dict] | None = None) -> str:
+    """Launch a job, or some assets of it, as the web page does; returns the run's id."""
+    tagged = [{"key": key, "value": value} for key, value in tags.items()]
+    said = server.ask(LAUNCH, job=job, tags=tagged, assets=assets)
     return said["launchPipelineExecution"]["run"]["runId"]
 
 
+def page_of(workspace: Workspace) -> str:
+    """The page about quality, which a sensor writes; empty before the first."""
+    path = workspace.reports / "quality.html"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+DAY_ASSETS = [["raw", "tills"], ["core", "events"], ["core", "events_quarantine"], ["features", "daily"]]
+
+
 @pytest.mark.slow
-def test_a_landed_file_goes_all_the_way_once_and_a_bad_one_stops_at_its_gate(shop, tmp_path):
+def test_one_day_is_made_again_from_the_web_page_alone(shop, tmp_path):
+    shop.shop.location.write_text(YAML.replace("path: tills.csv", "path: 'tills*.csv'"))
+    defs = build_defs(open_workspace(shop.settings))
+    with dg.DagsterInstance.get() as instance:
+        assert execute(defs, instance, "daily", WHOLE).success
+        before = shop.lake.day_versions("core.events")
+        late = ["20,ann,d,buy,1,12.0,2024-01-03 10:00:00,y1", "21,ann,d,buy,1,12.0,2024-01-04 10:00:00,y2"]
+        (shop.shop.location.parent / "tills_late.csv").write_text("\n".join([HEADER, *late, ""]))
+        with Server(tmp_path / "log") as server:
+            day = {"dagster/partition": "2024-01-03"}
+            run_id = launch(server, "__ASSET_JOB", day, [{"path": path} for path in DAY_ASSETS])
+            wait("the launched run ends", lambda: instance.get_run_by_id(run_id).is_finished)
+            assert instance.get_run_by_id(run_id).is_success
+            wait("the sensor writes the page", lambda: run_id[:8] in page_of(shop))
+    now = shop.lake.day_versions("core.events")
+    assert [str(d) for d in now if now[d] != before.get(d)] == ["2024-01-03"]
+    assert {row["event_id"] for row in rows(shop, "core.events")} == {"1", "2", "3", "4", "5", "20"}
+
+
+@pytest.mark.slow
+def test_a_landed_file_goes_all_the_way_once_and_a_bad_one_stops_at_its_gate(shop, tmp_path, monkeypatch):
     with dg.DagsterInstance.get() as instance:
         watch = Watch(shop, instance)
         land(shop, "new.csv", NEW)
@@ -166,12 +199,16 @@ def test_a_landed_file_goes_all_the_way_once_and_a_bad_one_stops_at_its_gate(sho
         assert all(run.is_success for run in watch.of_profiles())
         profiles, n_runs = rows(shop, "profile.profiles", but=()), len(watch.of_profiles())
 
-        with Server(tmp_path / "log"):
-            land(shop, "bad.csv", BAD)
-            wait("the run of the bad file ends", lambda: watch.is_done("bad.csv"))
-            time.sleep(4 * TICK_SECONDS)
+        with receiving() as (receiver, url):
+            monkeypatch.setenv("PORTRAIT_ALERT_WEBHOOK", url)
+            with Server(tmp_path / "log"):
+                land(shop, "bad.csv", BAD)
+                wait("the run of the bad file ends", lambda: watch.is_done("bad.csv"))
+                wait("the page says so", lambda: "has a refused batch" in page_of(shop))
+                time.sleep(4 * TICK_SECONDS)
         (bad,) = watch.of_file("bad.csv")
         assert bad.is_failure
+        assert [(got["run_id"], got["table"]) for _, _, got in receiver.got] == [(bad.run_id, "core.events")]
         assert len(watch.of_file("new.csv")) == 1, "launched again after the restart"
         assert len(watch.of_profiles()) == n_runs, "launched after a failed gate"
         assert rows(shop, "profile.profiles", but=()) == profiles

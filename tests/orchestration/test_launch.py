@@ -89,6 +89,20 @@ def test_named_days_are_taken_and_wrong_ones_refused(workspace):
             days_to_run(workspace, first, last)
 
 
+def test_one_named_day_is_made_again_and_no_other(workspace):
+    instance = dg.DagsterInstance.ephemeral()
+    execute(workspace, instance, io.StringIO(), only=CORE)
+    before = workspace.lake.day_versions("core.events")
+    land(workspace, "late.csv", [f"2{d},ann,d,buy,1,12.0,2024-01-0{d} 10:00:00,y" for d in (3, 4)])
+    day, other = date(2024, 1, 3), date(2024, 1, 4)
+    execute(workspace, instance, io.StringIO(), day, day, CORE)
+    made = workspace.lake.day_versions("core.events")
+    assert made[day] != before[day] and made[other] == before[other]
+    execute(workspace, instance, io.StringIO(), only=CORE)  # what was left is still stale, and not forgotten
+    now = workspace.lake.day_versions("core.events")
+    assert now[day] == made[day] and now[other] != before[other]
+
+
 def test_a_shop_without_timestamps_has_one_constant_day(tmp_path):
     yaml = YAML.replace("    time: at\n", "").replace("calendar: {start: 2024-01-01, end: 2024-03-31}\n", "")
     yaml = yaml.replace("evaluation: {test_start: 2024-03-01, test_days: 28}\n", "")
