@@ -217,6 +217,9 @@ def refresh_days(
     have = _have_versions(workspace, contracts)
     stale = sorted(d for d in set(days) & (set(wanted) | set(have)) if wanted.get(d) != have.get(d))
     outcomes = {c.key: _standing(lake, c) for c in contracts}
+    gone = [d for d in stale if d not in wanted] if wanted else []
+    outcomes = {c.key: _emptied(lake, c, gone, outcomes[c.key]) for c in contracts}
+    stale = [d for d in stale if d not in gone]
     for start in range(0, len(stale), DAYS_PER_COMMIT):
         chunk = stale[start : start + DAYS_PER_COMMIT]
         with workspace.engine.session() as session:
@@ -238,6 +241,19 @@ def _standing(lake: Lake, contract: Table) -> Outcome | None:
     if found is None:
         return None
     return Outcome(published=found, verdicts=published_verdicts(found), is_reused=True, days=0)
+
+
+def _emptied(lake: Lake, contract: Table, gone: Sequence[date], before: Outcome | None) -> Outcome | None:
+    """Take out days whose inputs have all left, as when a file was taken back: there is nothing to prove in them.
+
+    A table that would lose its last day goes through its gate instead.
+    """
+    held = sorted(set(lake.day_versions(contract.key)) & set(gone))
+    if before is None or not held:
+        return before
+    empty, notes = contract.arrow_schema().empty_table(), before.published.notes
+    published = lake.publish(contract, empty, fingerprint=digest(list(map(str, held))), days=held, notes=notes)
+    return before.model_copy(update={"published": published, "is_reused": False, "days": len(held)})
 
 
 def _founded(workspace: Workspace, contract: Table) -> Outcome:

@@ -111,3 +111,43 @@ def test_what_is_kept_for_ever_is_kept(lake):
     lake.publish(kept, pa.table({"x": [2]}), fingerprint="b")
     age_removals(lake, "t.whole", 4000)
     assert lake.vacuum(kept) == 0 and parquet_files(lake, "t.whole") == 2
+SHA = Column(name="file_sha256", type="text", doc="f")
+RAW = Table(key="t.raw", doc="d", privacy="internal", columns=(DAY, X, SHA), partition_by="day")
+
+
+def landed(sha, *pairs):
+    return rows(*pairs).append_column("file_sha256", pa.array([sha] * len(pairs), pa.string()))
+
+
+def files_in(lake):
+    import duckdb
+
+    query = "select day, x, file_sha256 from read_parquet({!r}, hive_partitioning=true)"
+    return sorted(duckdb.sql(query.format(lake.files("t.raw"))).fetchall())
+
+
+def test_the_rows_of_one_file_leave_and_others_come_in_one_commit_that_says_why(lake):
+    three = date(2024, 1, 3)
+    lake.append(RAW, pa.concat_tables([landed("a", (ONE, 1), (TWO, 2)), landed("b", (TWO, 3))]), fingerprint="1")
+    lake.append(RAW, landed("c", (three, 4)), fingerprint="2", notes={"mapping": "m"})
+    before, version = lake.day_versions("t.raw"), lake.published("t.raw").version
+    lake.replace_files(RAW, landed("d", (ONE, 5)), ["b"], fact={"why": "b was wrong"})
+    found = lake.published("t.raw")
+    assert files_in(lake) == [(ONE, 1, "a"), (ONE, 5, "d"), (TWO, 2, "a"), (three, 4, "c")]
+    assert found.version == version + 1 and found.notes["mapping"] == "m"
+    now = lake.day_versions("t.raw")
+    assert [d for d in now if now[d] != before[d]] == [ONE, TWO]
+
+
+def test_what_stands_is_carried_by_every_later_commit_and_two_writers_lose_neither(lake):
+    lake.append(RAW, landed("a", (ONE, 1)), fingerprint="1")
+    lake.replace_files(RAW, RAW.arrow_schema().empty_table(), ["a"], fact={"n": 1})
+    for number in range(3):
+        lake.append(RAW, landed(f"x{number}", (TWO, number)), fingerprint="2", overwrite=number == 1)
+    assert lake.standing("t.raw") == [{"n": 1}] and lake.published("t.raw").notes["standing"] == '[{"n": 1}]'
+    lake.replace_files(RAW, RAW.arrow_schema().empty_table(), ["a"], fact={"n": 2})
+    # a writer that looked before that commit, and writes after it
+    lake.append(RAW, landed("y", (TWO, 9)), fingerprint="3", notes={"standing": '[{"n": 1}]'})
+    assert lake.standing("t.raw") == [{"n": 1}, {"n": 2}] and lake.standing("t.daily") == []
+    lake.append(RAW, landed("z", (TWO, 9)), fingerprint="4")
+    assert lake.published("t.raw").notes["standing"] == '[{"n": 1}, {"n": 2}]'

@@ -50,6 +50,13 @@ def test_safe_double_reads_numbers(duck: duckdb.DuckDBPyConnection, text: str, n
     assert read(duck, "safe_double", text) == number
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"), [("a", "***"), ("ann", "a***"), ("anna", "an***"), ("member17", "mem***"), ("", "***")]
+)
+def test_masked_shows_no_more_than_half_of_a_text(duck: duckdb.DuckDBPyConnection, text: str, shown: str) -> None:
+    assert read(duck, "masked", text) == shown and len(shown) - 3 <= len(text) / 2
+
+
 @pytest.mark.parametrize("text", [t for t in TRAPS if t not in ("1e3", "1.5")])
 def test_safe_double_refuses_traps(duck: duckdb.DuckDBPyConnection, text: str | None) -> None:
     assert read(duck, "safe_double", text) is None
