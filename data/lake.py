@@ -34,6 +34,7 @@ S3_OPTIONS = {"aws_conditional_put": "etag", "allow_http": "true"}
 class LakeError(OSError):
     """A table cannot be read or written where it lives: one sentence with the place, the reason and the remedy."""
 
+
 STANDING = "standing"
 """The note that every later commit of a table repeats: facts that hold for good, a JSON list that only grows."""
 
@@ -299,8 +300,9 @@ class Lake:
         """Standing facts of a table, oldest first; see `STANDING`."""
         table = self.open(key)
         found: dict[str, dict[str, Any]] = {}
-        for commit in reversed(table.history(LOOK_BACK) if table is not None else []):
-            notes = json.loads(commit.get("portrait", "{}"))
+        commits = [c for c in (table.history() if table is not None else []) if "portrait" in c][:LOOK_BACK]
+        for commit in reversed(commits):
+            notes = json.loads(commit["portrait"])
             found |= {json.dumps(fact, sort_keys=True): fact for fact in json.loads(notes.get(STANDING, "[]"))}
         return list(found.values())
 

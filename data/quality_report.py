@@ -82,7 +82,7 @@ def quality_facts(workspace: Workspace, run_id: str) -> Facts:
 def _table(workspace: Workspace, contract: Table, refusal: Refusal | None, earlier: Sequence[Facts]) -> Facts:
     """One table: the verdicts of a refusal that stands, else those of the published version."""
     published, opened = workspace.lake.published(contract.key), workspace.lake.open(contract.key)
-    commits = opened.history(LOOK_BACK) if opened is not None else []
+    commits = [c for c in (opened.history() if opened is not None else []) if "portrait" in c][:LOOK_BACK]
     verdicts = refusal.verdicts if refusal else published_verdicts(published) if published else ()
     past = _past(commits)
     rows = published.rows if published else None
@@ -131,7 +131,7 @@ def _past(commits: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
     """Check -> its value in every version that says one, oldest first."""
     found: dict[str, list[float]] = {}
     for commit in reversed(commits):
-        notes = json.loads(commit.get("portrait", "{}"))
+        notes = json.loads(commit["portrait"])
         for packed in json.loads(notes.get("verdicts", "[]")):
             verdict = Verdict.model_validate(packed)
             value = _value(verdict)

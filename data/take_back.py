@@ -177,7 +177,11 @@ def replace(
 
 def _corrected(workspace: Workspace, file: str, source: str | None) -> tuple[str, SourceFile, set[str]]:
     """Source and file of the corrected delivery, and the digests of all files of that source."""
-    listed = {name: resolve_files(workspace.shop, name, workspace.landing) for name in _sources(workspace, source)}
+    digests = workspace.digests
+    listed = {
+        name: resolve_files(workspace.shop, name, workspace.landing, digests=digests)
+        for name in _sources(workspace, source)
+    }
     matching = [(n, f) for n, files in listed.items() for f in files if f"/{f.path}".endswith(f"/{file}")]
     if len(matching) != 1:
         said = "lies in no folder of a source" if not matching else "is several files"

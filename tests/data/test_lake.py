@@ -111,6 +111,8 @@ def test_what_is_kept_for_ever_is_kept(lake):
     lake.publish(kept, pa.table({"x": [2]}), fingerprint="b")
     age_removals(lake, "t.whole", 4000)
     assert lake.vacuum(kept) == 0 and parquet_files(lake, "t.whole") == 2
+
+
 SHA = Column(name="file_sha256", type="text", doc="f")
 RAW = Table(key="t.raw", doc="d", privacy="internal", columns=(DAY, X, SHA), partition_by="day")
 
