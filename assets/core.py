@@ -48,6 +48,7 @@ def _events(workspace: Workspace, daily: dg.PartitionsDefinition) -> dg.AssetsDe
         lineage=_lineage(workspace, "events", sql, [ITEMS]),
         partitions=daily,
         pool="lake",
+        block=workspace.shop.gates.blocking,
     )
 
 

@@ -4,7 +4,7 @@ Every asset of Portrait is declared through `table_asset`, so that each carries 
 its lineage, and each reports in the same way.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from data import refusals
 from data.alerts import alert
 from data.build import Outcome, Refused
 from data.contracts.schema import Table
+from data.expectations import expectation_names, expectations
 from data.lake import STANDING, digest
 from data.portable import column_lineage
-from data.quality import Verdict, expectation_names
+from data.quality import Verdict, said_of
 from data.quality_report import QUALITY_PAGE
 from data.workspace import Workspace
 
@@ -74,6 +75,7 @@ def table_asset(
     pool: str | None = None,
     automation: dg.AutomationCondition | None = None,
     warning: str | None = None,
+    block: Collection[str] = (),
 ) -> dg.AssetsDefinition:
     """Declare the asset (or assets) that one body publishes.
 
@@ -88,6 +90,7 @@ def table_asset(
         pool: limits how many run at once.
         automation: when the daemon makes it again.
         warning: name of a further check, which warns with `Outcome.warning` and blocks nothing.
+        block: comparisons with the past that block in this shop.
 
     Returns:
         The assets definition, with one check per expectation of each contract.
@@ -109,9 +112,11 @@ def table_asset(
         for contract in contracts
     ]
     checks = [
-        dg.AssetCheckSpec(name, asset=asset_key(contract.key), blocking=True)
+        dg.AssetCheckSpec(
+            one.name, asset=asset_key(contract.key), blocking=one.severity == "critical", description=one.meaning
+        )
         for contract in contracts
-        for name in expectation_names(contract)
+        for one in expectations(contract, block)
     ]
     if warning:
         checks += [dg.AssetCheckSpec(warning, asset=asset_key(contract.key)) for contract in contracts]
@@ -184,8 +189,13 @@ def _checks(contract: Table, verdicts: Iterable[Verdict]) -> Iterator[dg.AssetCh
             passed=verdict.passed,
             asset_key=asset_key(contract.key),
             check_name=verdict.check,
-            severity=dg.AssetCheckSeverity.ERROR,
-            metadata={**verdict.observed, **({"broke": verdict.broke} if verdict.broke else {})},
+            severity=dg.AssetCheckSeverity.ERROR if verdict.severity == "critical" else dg.AssetCheckSeverity.WARN,
+            description=said_of(contract, verdict) if not verdict.passed or "not_judged" in verdict.observed else None,
+            metadata={
+                **verdict.observed,
+                "outcome": "passed" if verdict.passed else "the check broke" if verdict.broke else "the data is bad",
+                **({"broke": verdict.broke} if verdict.broke else {}),
+            },
         )
 
 
@@ -204,6 +214,7 @@ def _result(contract: Table, outcome: Outcome, lineage: Lineage | None, report: 
         "table_version": published.version,
         "reused": outcome.is_reused,
         "checks_passed": sum(v.passed for v in outcome.verdicts),
+        "checks_warning": sum(not v.passed for v in outcome.verdicts),
         **{key: _number(value) for key, value in published.notes.items() if key not in _BOOKKEEPING},
         **outcome.figures,
     }

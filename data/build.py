@@ -5,40 +5,33 @@ second run free, lets an interrupted run go on where it stopped, and turns late 
 into ordinary runs.
 """
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date
 
 import pyarrow as pa
 
-from data.contracts import TABLES
 from data.contracts.schema import Frozen, Table
 from data.engine import Session
+from data.gate import Made, Refused, gate, packed, published_verdicts
 from data.lake import Lake, Published, digest
-from data.quality import GateFailed, Verdict, batch_measures, failures, prove
+from data.quality import Verdict, worst
 from data.workspace import Workspace
+
+__all__ = [
+    "DAYS_PER_COMMIT",
+    "Made",
+    "Outcome",
+    "Refused",
+    "Slice",
+    "content_of",
+    "packed",
+    "published_verdicts",
+    "refresh",
+    "refresh_days",
+]
 
 DAYS_PER_COMMIT = 92
 """Days that are made, proved and published at once: what bounds the memory of a long history."""
-
-
-class Made(Frozen):
-    """What a maker hands to the gate."""
-
-    model_config = {**Frozen.model_config, "arbitrary_types_allowed": True}
-
-    data: pa.Table
-    """(n, c) rows to publish."""
-    quarantined: int = 0
-    """Rows set aside for a fault while making it."""
-    notes: Mapping[str, str] = {}
-    """Facts for the commit."""
-    lag_days: float = 0
-    """Days from the newest row that the table would have to the end of the calendar, or to today."""
-    max_lag_days: float | None = None
-    """What the shop allows; None: anything."""
-    remark: str = ""
-    """What a refusal adds to its sentence, for example the counts by reason."""
 
 
 class Slice(Frozen):
@@ -65,16 +58,6 @@ class Outcome(Frozen):
     """Why an older version stays in use although its inputs have changed; empty if nothing is amiss."""
     figures: Mapping[str, float] = {}
     """Further numbers about the version, said in every run, so that they become time series."""
-
-
-class Refused(GateFailed):
-    """A batch failed its gate; carries the contract's key and the verdicts."""
-
-    def __init__(self, key: str, message: str, verdicts: Sequence[Verdict]) -> None:
-        """Keep the verdicts beside the sentence."""
-        super().__init__(message)
-        self.key = key
-        self.verdicts = tuple(verdicts)
 
 
 def content_of(lake: Lake, inputs: Sequence[Table | Slice]) -> dict[str, object]:
@@ -135,7 +118,7 @@ def refresh(
     with workspace.engine.session() as session:
         _attach(session, lake, inputs)
         made = make(session)
-        verdicts = {c.key: _gate(c, c.conform(made[c.key].data), made[c.key], session) for c in contracts}
+        verdicts = {c.key: gate(workspace, c, made[c.key], session) for c in contracts}
     outcomes = {}
     for contract in contracts:
         key = contract.key
@@ -229,7 +212,8 @@ def refresh_days(
                 "input_versions", pa.table({"day": pa.array(chunk, pa.date32()), "input_version": versions})
             )
             made = make(session)
-            verdicts = {c.key: _gate(c, c.conform(made[c.key].data), made[c.key], session) for c in contracts}
+            is_last = start + DAYS_PER_COMMIT >= len(stale)
+            verdicts = {c.key: gate(workspace, c, made[c.key], session, is_last=is_last) for c in contracts}
         for contract in contracts:
             key = contract.key
             outcomes[key] = _publish_days(lake, contract, made[key], verdicts[key], chunk, outcomes[key])
@@ -260,7 +244,7 @@ def _founded(workspace: Workspace, contract: Table) -> Outcome:
     """An empty table where there is none and no day has rows, if its contract allows that."""
     made = Made(data=contract.arrow_schema().empty_table())
     with workspace.engine.session() as session:
-        verdicts = _gate(contract, made.data, made, session)
+        verdicts = gate(workspace, contract, made, session)
     notes = {"verdicts": packed(verdicts)}
     found = workspace.lake.publish(contract, made.data, fingerprint="", days=[], notes=notes)
     return Outcome(published=found, verdicts=tuple(verdicts), is_reused=False, days=0)
@@ -273,6 +257,8 @@ def _publish_days(
     filled = set(made.data.column("day").unique().to_pylist()) | (set(lake.day_versions(contract.key)) & set(days))
     if not filled:
         return before
+    if before and not before.is_reused:
+        verdicts = worst(before.verdicts, verdicts)
     published = lake.publish(
         contract,
         made.data,
@@ -307,38 +293,3 @@ def _have_versions(workspace: Workspace, contracts: Sequence[Table]) -> dict[dat
             for row in session.query(sql).to_pylist():
                 have.setdefault(row["day"], set()).add(row["input_version"])
     return {day: versions.pop() for day, versions in have.items() if len(versions) == 1}
-
-
-def _gate(contract: Table, batch: pa.Table, made: Made, session: Session) -> list[Verdict]:
-    orphans = {}
-    for reference in contract.references:
-        session.register("batch_under_proof", batch.select([reference.column]))
-        target = TABLES[reference.table]
-        sql = (
-            f"select count(*) as n from batch_under_proof b where b.{reference.column} is not null and not exists "
-            f"(select 1 from {target.key} t where t.{reference.target} = b.{reference.column})"
-        )
-        orphans[reference.column] = session.query(sql).column("n")[0].as_py()
-    measures = batch_measures(
-        contract,
-        rows=batch.num_rows,
-        orphans=orphans,
-        quarantined=made.quarantined,
-        lag_days=made.lag_days,
-        max_lag_days=made.max_lag_days,
-    )
-    verdicts = prove(contract, batch, measures, session)
-    said = failures(contract, verdicts)
-    if said:
-        raise Refused(contract.key, f"{said}{made.remark}", verdicts)
-    return verdicts
-
-
-def packed(verdicts: Sequence[Verdict]) -> str:
-    """Verdicts as a note of the commit that they let through."""
-    return json.dumps([v.model_dump() for v in verdicts])
-
-
-def published_verdicts(published: Published) -> tuple[Verdict, ...]:
-    """What the gate found when this version was proved."""
-    return tuple(Verdict.model_validate(v) for v in json.loads(published.notes.get("verdicts", "[]")))

@@ -1,18 +1,20 @@
 """The gate: a contract becomes Great Expectations expectations, which a batch must meet before it is published.
 
 Row faults have been set aside by then; here the cleaned batch's row rules are proved again by a second
-instrument, and batch facts (row count, references, quarantine share) are held against their limits.
+instrument, and batch facts (row count, references, quarantine share, the shop's past) are held against their limits.
 Great Expectations is imported inside functions: it costs seconds, and readers of contracts do not need it.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import pyarrow as pa
 
-from data.contracts.schema import Column, Frozen, Table
+from data.contracts.schema import Column, Frozen, Severity, Table
 from data.engine import Session
+from data.expectations import expectations, rules_of
 
 
 class Measure(Frozen):
@@ -26,8 +28,8 @@ class Measure(Frozen):
     """Smallest allowed value, inclusive."""
     maximum: float | None = None
     """Largest allowed value, inclusive."""
-    doc: str = ""
-    """What it measures."""
+    seen: Mapping[str, float | str] = {}
+    """What else was observed; never a value of a person."""
 
 
 class Verdict(Frozen):
@@ -41,38 +43,17 @@ class Verdict(Frozen):
     """Why the check itself could not run; None if it ran. A check that broke has not passed."""
     observed: Mapping[str, float | str]
     """Counts and aggregates; never a value of a person."""
+    severity: Severity = "critical"
+    """Whether it blocks if it did not pass."""
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it refuses the batch."""
+        return not self.passed and self.severity == "critical"
 
 
 class GateFailed(Exception):
     """A batch was refused; nothing of it was published."""
-
-
-def expectation_names(contract: Table) -> tuple[str, ...]:
-    """Names of all expectations of a contract, in a fixed order, without importing Great Expectations.
-
-    Returns:
-        Row rules, then `row_count`, references and `quarantine_share` where the contract has them.
-    """
-    names = ["schema"]
-    for column in contract.columns:
-        names += [f"{column.name}_{rule}" for rule in _rules(column)]
-    if contract.primary_key:
-        names.append("key_unique")
-    names += [m.name for m in batch_measures(contract, rows=0, orphans={}, quarantined=0)]
-    return tuple(names)
-
-
-def _rules(column: Column) -> list[str]:
-    rules = []
-    if column.required:
-        rules.append("not_null")
-    if column.minimum is not None or column.maximum is not None:
-        rules.append("between")
-    if column.one_of:
-        rules.append("in_set")
-    if column.pattern:
-        rules.append("matches")
-    return rules
 
 
 UNLIMITED_DAYS = 1e6
@@ -93,7 +74,7 @@ def batch_measures(
     Args:
         contract: the contract.
         rows: rows of the cleaned batch.
-        orphans: rows per referring column whose target is missing.
+        orphans: rows per referring column whose target is missing; a reference that is not counted has not passed.
         quarantined: rows that were set aside for a fault (duplicates are not faults).
         lag_days: days from the newest row that the table would have to the end of the calendar, or to today.
         max_lag_days: what the shop allows; None: anything.
@@ -101,23 +82,23 @@ def batch_measures(
     Returns:
         One measure per limit of the contract.
     """
-    found = [Measure(name="row_count", value=rows, minimum=contract.min_rows, doc="Rows in the batch.")]
+    found = [Measure(name="row_count", value=rows, minimum=contract.min_rows)]
     for reference in contract.references:
         name = f"{reference.column}_references_{reference.table.replace('.', '_')}"
-        doc = f"Rows whose {reference.column} is not in {reference.table}."
-        found.append(Measure(name=name, value=orphans.get(reference.column, 0), maximum=0, doc=doc))
+        if reference.column in orphans:
+            found.append(Measure(name=name, value=orphans[reference.column], maximum=0))
     if contract.max_quarantine_share is not None:
         share = quarantined / max(rows + quarantined, 1)
-        doc = "Share of the batch's rows that were set aside for a fault."
-        found.append(Measure(name="quarantine_share", value=share, maximum=contract.max_quarantine_share, doc=doc))
+        found.append(Measure(name="quarantine_share", value=share, maximum=contract.max_quarantine_share))
     if contract.is_timely:
         limit = UNLIMITED_DAYS if max_lag_days is None else max_lag_days
-        doc = "Days from the newest row to the end of the calendar, or to today."
-        found.append(Measure(name="freshness", value=lag_days, maximum=limit, doc=doc))
+        found.append(Measure(name="freshness", value=lag_days, maximum=limit))
     return found
 
 
-def prove(contract: Table, batch: pa.Table, measures: Sequence[Measure], session: Session) -> list[Verdict]:
+def prove(
+    contract: Table, batch: pa.Table, measures: Sequence[Measure], session: Session, block: Collection[str] = ()
+) -> list[Verdict]:
     """Hold a batch against its contract.
 
     Core tables are proved row by row, by Great Expectations itself: a second instrument beside the SQL that cleaned
@@ -129,30 +110,43 @@ def prove(contract: Table, batch: pa.Table, measures: Sequence[Measure], session
         batch: (n, c) the rows about to be published.
         measures: batch facts with their limits.
         session: counts; the batch is registered on it as `batch_under_proof`.
+        block: comparisons with the past that block in this shop; see `data.expectations.expectations`.
 
     Returns:
-        One verdict per expectation, in the order of `expectation_names`.
+        One verdict per expectation, in the order of `expectation_names`. One that did not run has not passed.
     """
     verdicts = (
         _proved_by_row(contract, batch) if contract.layer == "core" else _proved_by_count(contract, batch, session)
     )
-    verdicts |= _validate(_one_row({m.name: float(m.value) for m in measures}), [_within(m) for m in measures])
+    verdicts |= _measured(measures)
     verdicts["schema"] = Verdict(
         check="schema",
         passed=batch.schema.equals(contract.arrow_schema()),
         broke=None,
         observed={"columns": ", ".join(f"{f.name} {f.type}" for f in batch.schema)},
     )
-    order = {name: i for i, name in enumerate(expectation_names(contract))}
-    for name in set(order) - set(verdicts):
-        verdicts[name] = Verdict(check=name, passed=False, broke="the check did not run", observed={})
-    return sorted(verdicts.values(), key=lambda v: order.get(v.check, len(order)))
+    found = []
+    for one in expectations(contract, block):
+        verdict = verdicts.get(one.name) or _broken(one.name, "the check did not run")
+        said = _without_values(verdict.broke, contract) if verdict.broke else None
+        found.append(verdict.model_copy(update={"severity": one.severity, "broke": said}))
+    return found
+
+
+def _broken(check: str, why: str) -> Verdict:
+    return Verdict(check=check, passed=False, broke=why, observed={})
+
+
+def _without_values(message: str, contract: Table) -> str:
+    """The first line of an error, without quoted words that could be values of rows."""
+    line = message.strip().splitlines()[0][:300] if message.strip() else "no message"
+    return re.sub(r"(['\"`])(.*?)\1", lambda m: m[0] if m[2] in contract.names else f"{m[1]}...{m[1]}", line)
 
 
 def _proved_by_row(contract: Table, batch: pa.Table) -> dict[str, Verdict]:
     import great_expectations.expectations as gxe
 
-    rules = [_expectation(column, rule) for column in contract.columns for rule in _rules(column)]
+    rules = [_expectation(column, rule) for column in contract.columns for rule in rules_of(column)]
     if contract.primary_key:
         key = list(contract.primary_key)
         meta = {"check": "key_unique"}
@@ -161,27 +155,41 @@ def _proved_by_row(contract: Table, batch: pa.Table) -> dict[str, Verdict]:
             if len(key) > 1
             else gxe.ExpectColumnValuesToBeUnique(column=key[0], meta=meta)
         )
-    needed = sorted({c.name for c in contract.columns if _rules(c)} | set(contract.primary_key))
+    needed = sorted({c.name for c in contract.columns if rules_of(c)} | set(contract.primary_key))
     return _validate(_frame(batch.select([n for n in needed if n in batch.column_names])), rules)
 
 
 def _proved_by_count(contract: Table, batch: pa.Table, session: Session) -> dict[str, Verdict]:
     broken = {
-        f"{c.name}_{rule}": _breaks(c, rule)
+        f"{c.name}_{rule}": f"count(*) filter (where {_breaks(c, rule)})"
         for c in contract.columns
-        for rule in _rules(c)
+        for rule in rules_of(c)
         if c.name in batch.column_names
     }
-    counts = [f"count(*) filter (where {condition}) as {name}" for name, condition in broken.items()]
-    key = [name for name in contract.primary_key if name in batch.column_names]
-    if key:
-        counts.append(f"count(*) - count(distinct row({', '.join(key)})) as key_unique")
-    if not counts:
-        return {}
+    if contract.primary_key and set(contract.primary_key) <= set(batch.column_names):
+        broken["key_unique"] = f"count(*) - count(distinct row({', '.join(contract.primary_key)}))"
     session.register("batch_under_proof", batch)
-    found = session.query(f"select {', '.join(counts)} from batch_under_proof").to_pylist()[0]
-    none = [Measure(name=name, value=0, maximum=0) for name in found]
-    return _validate(_one_row({name: float(count) for name, count in found.items()}), [_within(m) for m in none])
+    counts, broke = _counted(broken, session)
+    none = [
+        Measure(name=name, value=count, maximum=0, seen={"element_count": 1.0 * batch.num_rows})
+        for name, count in counts.items()
+    ]
+    return _measured(none) | broke
+
+
+def _counted(counts: Mapping[str, str], session: Session) -> tuple[dict[str, float], dict[str, Verdict]]:
+    """Values of the counts of a batch, all in one query; where that fails, those that work, and which broke and why."""
+    if not counts:
+        return {}, {}
+    listed = ", ".join(f'{sql} as "{name}"' for name, sql in counts.items())
+    try:
+        [row] = session.query(f"select {listed} from batch_under_proof").to_pylist()
+    except Exception as error:  # an engine of any make says in its own way that a count cannot be had
+        if len(counts) == 1:
+            return {}, {name: _broken(name, str(error)) for name in counts}
+        each = [_counted({name: sql}, session) for name, sql in counts.items()]
+        return {n: v for good, _ in each for n, v in good.items()}, {n: v for _, bad in each for n, v in bad.items()}
+    return {name: float(value) for name, value in row.items()}, {}
 
 
 def _breaks(column: Column, rule: str) -> str:
@@ -202,6 +210,14 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def _measured(measures: Sequence[Measure]) -> dict[str, Verdict]:
+    """Hold values against their limits, as a frame of one row."""
+    row = _frame(pa.table({m.name: [float(m.value)] for m in measures}))
+    found = _validate(row, [_within(m) for m in measures])
+    seen = {m.name: m.seen for m in measures}
+    return {k: v.model_copy(update={"observed": {**v.observed, **seen[k]}}) for k, v in found.items()}
+
+
 def _within(measure: Measure) -> Any:
     import great_expectations.expectations as gxe
 
@@ -210,28 +226,36 @@ def _within(measure: Measure) -> Any:
     )
 
 
-def _one_row(values: Mapping[str, float]) -> Any:
-    return _frame(pa.table({name: [value] for name, value in values.items()}))
-
-
 def failures(contract: Table, verdicts: Sequence[Verdict]) -> str | None:
-    """One sentence about all verdicts that did not pass, or None."""
-    bad = [v for v in verdicts if not v.passed]
-    if not bad:
-        return None
-    said = "; ".join(f"{v.check} broke ({v.broke})" if v.broke else _found(contract, v) for v in bad)
-    return f"{contract.key}: the batch is refused and nothing of it is published: {said}"
+    """One sentence about all verdicts that block, or None."""
+    said = "; ".join(said_of(contract, v) for v in verdicts if v.blocks)
+    return f"{contract.key}: the batch is refused and nothing of it is published: {said}" if said else None
 
 
-def _found(contract: Table, verdict: Verdict) -> str:
+def said_of(contract: Table, verdict: Verdict) -> str:
+    """What an expectation found, in words that tell bad data from a check that could not run."""
     seen = verdict.observed
+    if verdict.broke:
+        return f"{verdict.check} broke and says nothing about the data ({verdict.broke})"
     if verdict.check == "quarantine_share":
         share, limit = float(seen.get("observed_value", 0)), contract.max_quarantine_share or 0
-        remedy = "correct the rows, or their mapping in the shop file"
-        return f"quarantine_share is {100 * share:.1f} percent, at most {100 * limit:g} may be set aside; {remedy}"
+        remedy = "" if verdict.passed else "; correct the rows, or their mapping in the shop file"
+        return f"quarantine_share is {100 * share:.1f} percent, at most {100 * limit:g} may be set aside{remedy}"
+    if "not_judged" in seen:
+        return f"{verdict.check} was not judged: {seen['not_judged']}"
+    if "first_days" in seen:
+        return (
+            f"{verdict.check} found {seen['observed_value']:g} days unlike the weeks before them ({seen['first_days']})"
+        )
     if "unexpected_count" in seen:
         return f"{verdict.check} found {seen['unexpected_count']:g} of {seen.get('element_count', 0):g} rows at fault"
     return f"{verdict.check} found {', '.join(f'{v}' for v in seen.values()) or 'nothing'}"
+
+
+def worst(before: Sequence[Verdict], now: Sequence[Verdict]) -> list[Verdict]:
+    """Verdicts of several batches of one run: of each check the one that did not pass, else the latest."""
+    earlier = {v.check: v for v in before if not v.passed}
+    return [earlier.get(v.check, v) if v.passed else v for v in now]
 
 
 def _expectation(column: Column, rule: str) -> Any:
@@ -250,36 +274,52 @@ def _expectation(column: Column, rule: str) -> Any:
 
 
 def _frame(batch: pa.Table) -> Any:
-    """Numpy-dtype pandas with nanosecond timestamps: the only dtypes on Great Expectations' vectorised path."""
-    frame = batch.to_pandas()
-    for name in frame.columns:
-        if str(frame[name].dtype) == "datetime64[us]":
-            frame[name] = frame[name].astype("datetime64[ns]")
-    return frame
+    """Pandas as Great Expectations is fast on it: days as timestamps, and texts that repeat as categories."""
+    for i, field in enumerate(batch.schema):
+        column = batch.column(i)
+        if pa.types.is_date(field.type):
+            column = column.cast(pa.timestamp("s"))
+        elif pa.types.is_string(field.type) and _repeats(column):
+            column = column.combine_chunks().dictionary_encode()
+        batch = batch.set_column(i, field.name, column)
+    return batch.to_pandas()
+
+
+def _repeats(column: pa.ChunkedArray) -> bool:
+    """Whether few values fill a column, by its first rows; of ids a dictionary would only be dearer."""
+    first = column.slice(0, 10_000)
+    return len(first.unique()) < len(first) / 2
 
 
 @cache
-def _rows_of_a_frame() -> Any:
+def _context() -> Any:
     """One ephemeral context a process: each one leaves a temporary folder behind and costs a tenth of a second."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    return (
-        context.data_sources.add_pandas("batch").add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
-    )
+    return context
 
 
-def _validate(frame: Any, expectations: Sequence[Any]) -> dict[str, Verdict]:
-    import great_expectations as gx
+def _validate(frame: Any, rules: Sequence[Any]) -> dict[str, Verdict]:
+    """Validate a frame in one go.
 
-    if not expectations:
+    The frame is handed to the engine of Great Expectations itself: a batch of a data source would be hashed twice
+    for a fingerprint that nobody reads, which took half of the gate's time.
+    """
+    if not rules:
         return {}
-    batch = _rows_of_a_frame().get_batch({"dataframe": frame})
-    suite = gx.ExpectationSuite(name="contract", expectations=list(expectations))
-    result = batch.validate(suite, result_format={"result_format": "BASIC", "partial_unexpected_count": 0})
-    return {v.check: v for v in map(_verdict, result.results)}
+    context = _context()
+    from great_expectations.execution_engine import PandasExecutionEngine
+    from great_expectations.validator.validator import Validator
+
+    engine = PandasExecutionEngine(batch_data_dict={"rows": frame})
+    results = Validator(execution_engine=engine, data_context=context).graph_validate(
+        configurations=[rule.configuration for rule in rules],
+        runtime_configuration={"result_format": {"result_format": "BASIC", "partial_unexpected_count": 0}},
+    )
+    return {v.check: v for v in map(_verdict, results)}
 
 
 def _verdict(result: Any) -> Verdict:

@@ -13,6 +13,7 @@ from data.contracts.out import EVALUATION
 from data.contracts.raw import raw_table
 from data.contracts.schema import Table
 from data.ledger import LedgerError
+from data.quality import said_of
 from data.workspace import Workspace
 from orchestration.ledger import existing_ledger
 
@@ -75,11 +76,12 @@ def quarantined(workspace: Workspace) -> str:
 
 
 def checks(workspace: Workspace) -> str:
-    """Expectations that the published tables met when they were published."""
-    published = [workspace.lake.published(table.key) for table in contracts_of(workspace)]
-    verdicts = [verdict for one in published if one for verdict in published_verdicts(one)]
-    tables = sum(one is not None for one in published)
-    return f"{sum(v.passed for v in verdicts):,} of {len(verdicts):,} passed, on {tables} of {len(published)} tables"
+    """Expectations that the published tables met when they were published, and what each of the others found."""
+    published = {table: workspace.lake.published(table.key) for table in contracts_of(workspace)}
+    verdicts = [(table, verdict) for table, one in published.items() if one for verdict in published_verdicts(one)]
+    tables, passed = sum(one is not None for one in published.values()), sum(v.passed for _, v in verdicts)
+    warned = (f"\nwarning, {table.key}: {said_of(table, v)}" for table, v in verdicts if not v.passed)
+    return f"{passed:,} of {len(verdicts):,} passed, on {tables} of {len(published)} tables{''.join(warned)}"
 
 
 def releases(workspace: Workspace) -> str:

@@ -4,7 +4,7 @@ Events and users are `per_user`: whether and how a row stands here depends on th
 alone. What was set aside, and how much, is `internal`.
 """
 
-from data.contracts.schema import Column, Reference, Table
+from data.contracts.schema import Column, DriftRule, Reference, Table, VolumeRule
 
 EVENT_TYPES = ("purchase", "return", "view", "cart", "favourite", "search", "rating", "redeem")
 """Every kind of event that a shop file can map onto."""
@@ -82,6 +82,14 @@ EVENTS = Table(
     min_rows=1,
     max_quarantine_share=0.05,
     is_timely=True,
+    volume=VolumeRule(),
+    drift=(
+        DriftRule(column="event_type"),
+        DriftRule(column="channel"),
+        DriftRule(column="place"),
+        DriftRule(column="quantity", edges=(0, 1, 2, 3, 5, 10, 100, 1000)),
+        DriftRule(column="value", edges=(0, 1, 2, 5, 10, 20, 50, 100, 1000)),
+    ),
 )
 
 ITEMS = Table(

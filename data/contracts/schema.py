@@ -71,6 +71,46 @@ class Column(Frozen):
     """A regular expression that the whole text matches."""
 
 
+Severity = Literal["critical", "warning"]
+"""Of an expectation: a critical one that is not met stops the batch, a warning is shown and stops nothing."""
+
+
+class VolumeRule(Frozen):
+    """How many rows a day may have, beside the same weekday of the weeks before it.
+
+    Which days it judges is a matter of numbers alone: `min_days` earlier ones, and `min_rows` on a usual one, since
+    below that a factor is mostly chance.
+    """
+
+    weeks: int = 8
+    """Weeks that are looked back."""
+    low: float = 1 / 3
+    """Smallest factor of the median of those weekdays."""
+    high: float = 3.0
+    """Largest factor."""
+    min_days: int = 4
+    """Earlier same weekdays with rows that it takes to judge a day."""
+    min_rows: int = 30
+    """Median below which a day is not judged."""
+
+
+class DriftRule(Frozen):
+    """How far the distribution of a column on one day may be from that of the weeks before it."""
+
+    column: str
+    """The column."""
+    edges: tuple[float, ...] = ()
+    """Public edges of the bins of a number, ascending: x <= e1 < x <= e2 ...; none: each value is a category."""
+    weeks: int = 8
+    """Weeks that are looked back."""
+    limit: float = 0.25
+    """Largest population stability index; see `data.drift.stability_index`."""
+    min_days: int = 14
+    """Earlier days with rows that it takes to judge a day."""
+    min_rows: int = 200
+    """Rows that it takes to judge a day."""
+
+
 class Reference(Frozen):
     """A foreign key: every non-null value of `column` stands in `table`.`target`."""
 
@@ -101,19 +141,27 @@ class Table(Frozen):
     max_quarantine_share: float | None = None
     """Largest share of a batch's rows that may be quarantined before the batch is refused; None: no row gate here."""
     is_timely: bool = False
-    """Whether the age of the newest row is held against the shop's `max_lag_days`."""
+    """Whether the age of the newest row is held against the shop's `max_lag_days` and against its usual arrival."""
+    volume: VolumeRule | None = None
+    """Rows of a day against the same weekday before; None: not judged."""
+    drift: tuple[DriftRule, ...] = ()
+    """Columns whose distribution is held against the weeks before."""
+    warns: tuple[str, ...] = ()
+    """Expectations that warn and do not block, by name; what rests on statistics across users warns anyhow."""
     history_days: Annotated[int, Field(ge=1)] | None = 30
     """Days for which rows that were replaced or removed stay readable as an older version; None: for ever."""
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Table":
         names = self.names
-        wanted = [*self.primary_key, *(r.column for r in self.references)]
+        wanted = [*self.primary_key, *(r.column for r in self.references), *(d.column for d in self.drift)]
         if self.partition_by:
             wanted.append(self.partition_by)
         for name in wanted:
             if name not in names:
                 raise ValueError(f"contract {self.key}: column '{name}' is used but not declared; declare it")
+        if (self.volume or self.drift or self.is_timely) and not self.partition_by:
+            raise ValueError(f"contract {self.key}: volume, drift and is_timely need days; set partition_by")
         if len(set(names)) != len(names):
             raise ValueError(f"contract {self.key}: a column is declared twice; remove one")
         return self

@@ -59,6 +59,22 @@ class Evaluation(Frozen):
     """Without timestamps: seed of that choice."""
 
 
+class Gates(Frozen):
+    """What happens when a batch is unlike the shop's own past: `warn` shows it, `block` also refuses the batch."""
+
+    volume: Literal["warn", "block"] = "warn"
+    """Rows of a day against the same weekday of the weeks before."""
+    arrival: Literal["warn", "block"] = "warn"
+    """Age of the newest event against the longest usual wait; judged where the calendar has no end."""
+    drift: Literal["warn", "block"] = "warn"
+    """Distribution of key columns against the weeks before."""
+
+    @property
+    def blocking(self) -> frozenset[str]:
+        """Names of those that block."""
+        return frozenset(name for name, action in self.model_dump().items() if action == "block")
+
+
 NO_POPULATION = (
     "declared_users is missing; declare the publicly known size of the user base, rounded as you like: "
     "the privacy plan is drawn up for it before data is read."
@@ -92,6 +108,8 @@ class Shop(Frozen):
     """The privacy policy."""
     evaluation: Evaluation = Evaluation()
     """The evaluation window."""
+    gates: Gates = Gates()
+    """Which comparisons with the shop's past block a batch; none does by default."""
     sources: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Source], Field(min_length=1)]
     """Source name -> declaration."""
 

@@ -58,7 +58,7 @@ def test_lineage_goes_from_landed_files_to_recommendations(graph):
 
 
 def test_every_expectation_of_a_contract_is_a_check_of_its_asset(graph):
-    from data.quality import expectation_names
+    from data.expectations import expectation_names
 
     for key, contract in TABLES.items():
         checks = {c.name for c in graph.get_check_keys_for_assets({dg.AssetKey(key.split("."))})}

@@ -6,7 +6,8 @@ import pytest
 
 from data.contracts.schema import Column, Table
 from data.engine import DuckDB
-from data.quality import Measure, batch_measures, expectation_names, failures, prove
+from data.expectations import expectation_names
+from data.quality import Measure, batch_measures, failures, prove
 
 PEOPLE = Table(
     key="t.people",
