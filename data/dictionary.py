@@ -7,6 +7,7 @@ from data.contracts import TABLES
 from data.contracts.raw import FIELDS, raw_table
 from data.contracts.reasons import REASONS
 from data.contracts.schema import Column, Table
+from data.expectations import COMPARISONS, expectations
 
 HEAD = """\
 # Data dictionary
@@ -85,6 +86,8 @@ def _section(title: str, table: Table) -> Iterator[str]:
     if table.max_quarantine_share is not None:
         share = f"{table.max_quarantine_share:.0%}"
         yield f"- Refused as a batch when more than {share} of its rows are set aside for a fault"
+    for said in (one.meaning for one in expectations(table) if one.kind in COMPARISONS):
+        yield f"- Warns: {said[0].lower()}{said[1:]}"
     yield "\n| column | type | unit | required | limits | sensitivity | meaning |"
     yield "|---|---|---|---|---|---|---|"
     yield from (_row(column) for column in table.columns)

@@ -81,21 +81,22 @@ def check_shop(
 
 
 def dictionary(
-    to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Where the page goes.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", metavar="FOLDER", help="Where the pages go.")] = None,
 ) -> None:
-    """Write the data dictionary page from the contracts.
+    """Write the pages that come from the contracts: data-dictionary.md and gates.md.
 
     For example:
 
       portrait dictionary
 
-      portrait dictionary --to /tmp/data-dictionary.md
+      portrait dictionary --to /tmp
     """
-    from data.dictionary import render
+    from data import dictionary, gates_page
     from data.settings import REPOSITORY
 
-    target = to or REPOSITORY / "docs" / "data-dictionary.md"
-    if not target.parent.is_dir():
-        raise Fault(f"{target}: its folder does not exist; create it first.")
-    target.write_text(render(), encoding="utf-8")
-    typer.echo(f"{target} is written.")
+    folder = to or REPOSITORY / "docs"
+    if not folder.is_dir():
+        raise Fault(f"{folder}: there is no such folder; create it first.")
+    for name, page in (("data-dictionary.md", dictionary), ("gates.md", gates_page)):
+        (folder / name).write_text(page.render(), encoding="utf-8")
+        typer.echo(f"{folder / name} is written.")

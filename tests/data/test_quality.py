@@ -7,7 +7,7 @@ import pytest
 from data.contracts.schema import Column, Table
 from data.engine import DuckDB
 from data.expectations import expectation_names
-from data.quality import Measure, batch_measures, failures, prove
+from data.quality import Measure, Verdict, batch_measures, failures, prove, worst
 
 PEOPLE = Table(
     key="t.people",
@@ -102,3 +102,53 @@ def test_no_value_of_a_person_reaches_a_verdict(verdicts):
 def test_a_measure_outside_its_interval_fails(verdicts):
     found = verdicts(good(), measures=[Measure(name="row_count", value=1, minimum=2)])
     assert not next(v for v in found if v.check == "row_count").passed
+
+
+def broken(contract, check, session, table=None):
+    """One verdict about a check that cannot run."""
+    table = good() if table is None else table
+    facts = batch_measures(contract, rows=table.num_rows, orphans={}, quarantined=0)
+    found = prove(contract, table, facts, session)
+    assert [v.check for v in found if not v.passed] == [check]
+    return next(v for v in found if v.check == check), failures(contract, found)
+
+
+@pytest.mark.parametrize("key", ["core.people", "out.people"])
+def test_a_check_that_raises_has_not_passed_and_is_told_from_bad_data(session, key):
+    """A pattern that no engine can compile: Great Expectations, or the engine, raises for real."""
+    columns = [c.model_copy(update={"pattern": "p(["}) if c.name == "id" else c for c in PEOPLE.columns]
+    contract = PEOPLE.model_copy(update={"key": key, "columns": tuple(columns)})
+    verdict, said = broken(contract, "id_matches", session)
+    assert verdict.broke and verdict.blocks and "unexpected_count" not in verdict.observed
+    assert f"id_matches broke and says nothing about the data ({verdict.broke})" in said
+
+
+def test_a_warning_that_fails_or_breaks_blocks_nothing(session):
+    contract = PEOPLE.model_copy(update={"key": "core.people", "warns": ("age_between", "id_matches")})
+    verdict, said = broken(contract, "age_between", session, with_value("age", -1.0))
+    assert (verdict.severity, verdict.broke, said) == ("warning", None, None)
+    columns = [c.model_copy(update={"pattern": "p(["}) if c.name == "id" else c for c in PEOPLE.columns]
+    verdict, said = broken(contract.model_copy(update={"columns": tuple(columns)}), "id_matches", session)
+    assert verdict.broke and said is None
+
+
+def test_a_misspelt_warning_is_named():
+    with pytest.raises(ValueError, match="age_betwen"):
+        expectation_names(PEOPLE.model_copy(update={"warns": ("age_betwen",)}))
+
+
+def test_an_error_s_values_do_not_reach_a_verdict(session):
+    contract = PEOPLE.model_copy(update={"key": "core.people"})
+    ages = good().set_column(1, "age", pa.array(["1", "secret", "2"]))
+    facts = batch_measures(contract, rows=3, orphans={}, quarantined=0)
+    found = {v.check: v for v in prove(contract, ages, facts, session)}
+    assert found["age_between"].broke and "secret" not in str(found)
+
+
+def test_of_several_batches_the_failure_is_kept_and_the_latest_otherwise():
+    def verdict(check, passed, n):
+        return Verdict(check=check, passed=passed, broke=None, observed={"n": n})
+
+    one = [verdict("a", False, 1), verdict("b", True, 1)]
+    two = [verdict("a", True, 2), verdict("b", True, 2)]
+    assert [(v.passed, v.observed["n"]) for v in worst(one, two)] == [(False, 1), (True, 2)]

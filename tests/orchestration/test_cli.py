@@ -306,7 +306,7 @@ WRONG = {
     "synth --to /tmp/made --users 3": "'--users': Input should be greater than or equal to 10",
     "synth --to /tmp/made --shape xml": "'xml' is not one of 'headerless_csv', 'utc_csv', 'nested_jsonl'",
     "check-shop /nowhere.yaml": "/nowhere.yaml: there is no such file",
-    "dictionary --to /nowhere/page.md": "its folder does not exist",
+    "dictionary --to /nowhere": "there is no such folder",
 }
 
 

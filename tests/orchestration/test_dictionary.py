@@ -1,15 +1,28 @@
 """The data dictionary page is what the contracts render, and it lacks nothing."""
 
+from typing import get_args
+
+from data import gates_page
 from data.contracts import TABLES
 from data.contracts.raw import FIELDS
 from data.contracts.schema import Column, Table
 from data.dictionary import render, unit_of
+from data.expectations import Kind
 from data.settings import REPOSITORY
 
 
 def test_the_committed_page_is_what_the_contracts_render():
     page = (REPOSITORY / "docs" / "data-dictionary.md").read_text(encoding="utf-8")
     assert page == render(), "a contract changed; run `portrait dictionary`"
+
+
+def test_the_committed_page_of_gates_is_what_the_contracts_render():
+    page = (REPOSITORY / "docs" / "gates.md").read_text(encoding="utf-8")
+    assert page == gates_page.render(), "a contract changed; run `portrait dictionary`"
+
+
+def test_every_kind_of_expectation_is_explained_with_its_corruption():
+    assert set(gates_page.CORRUPTIONS) == set(get_args(Kind))
 
 
 def test_every_table_has_a_section_with_all_its_columns():
