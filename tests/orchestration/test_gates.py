@@ -114,9 +114,15 @@ def test_the_next_good_batch_goes_through(made, tmp_path, monkeypatch):
     workspace = workspace_of(tmp_path / "copy" / "shop" / "shop.yaml", tmp_path / "copy" / "var")
     defs, instance = build_defs(workspace), dg.DagsterInstance.ephemeral()
     land(workspace, "new.csv", ["20,ann,d,buy,1,12.0,2024-02-05 10:00:00,y1"])
+    looked = dg.evaluate_automation_conditions(defs, instance)
+    state_key = dg.AssetKey(["features", "state"])
     key_unique = next(one for one in expectations(EVENTS) if one.name == "key_unique")
     with monkeypatch.context() as patched:
         corrupt_after_the_guard(patched, EVENTS.key, corruptions(EVENTS, key_unique)[0])
         assert not execute(defs, instance, "daily", NEW_DAY).success
+    looked = dg.evaluate_automation_conditions(defs, instance, cursor=looked.cursor)
+    assert not looked.get_num_requested(state_key)
     assert execute(defs, instance, "daily", NEW_DAY).success
+    looked = dg.evaluate_automation_conditions(defs, instance, cursor=looked.cursor)
+    assert looked.get_num_requested(state_key)
     assert "20" in {row["event_id"] for row in rows(workspace, EVENTS.key)}
