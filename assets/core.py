@@ -7,11 +7,20 @@ import dagster as dg
 from assets.partitions import days_of
 from assets.table import Lineage, lineage_of, table_asset
 from data import core
-from data.build import Outcome, refresh, refresh_days
-from data.contracts.core import EVENTS, EVENTS_QUARANTINE, ITEMS, ITEMS_QUARANTINE, USERS, USERS_QUARANTINE
+from data.build import Made, Outcome, refresh, refresh_changed, refresh_days
+from data.contracts.core import (
+    CORRECTIONS,
+    EVENTS,
+    EVENTS_QUARANTINE,
+    ITEMS,
+    ITEMS_QUARANTINE,
+    USERS,
+    USERS_QUARANTINE,
+)
 from data.contracts.raw import raw_table
 from data.contracts.reasons import QUARANTINES
 from data.contracts.schema import Table
+from data.engine import Session
 from data.ingest import NO_DAY
 from data.lake import digest
 from data.quarantine import totals
@@ -20,7 +29,39 @@ from data.workspace import Workspace
 
 def build(workspace: Workspace, daily: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     """The core assets of one shop."""
-    return [_events(workspace, daily), _rows(workspace, "items"), _rows(workspace, "users")]
+    return [_corrections(workspace), _events(workspace, daily), _rows(workspace, "items"), _rows(workspace, "users")]
+
+
+def _corrections(workspace: Workspace) -> dg.AssetsDefinition:
+    """Made from all days; a shop without returns needs none, so that nothing is read for it."""
+    needed = core.needs_corrections(workspace.shop)
+    sources = core.sources_of(workspace.shop, "events") if needed else []
+    sql = core.corrections_sql(workspace)
+
+    def make(session: Session) -> Made:
+        if not needed:
+            return Made(data=CORRECTIONS.arrow_schema().empty_table())
+        return core.make_corrections(workspace, session)
+
+    def body(context: dg.AssetExecutionContext, workspace: Workspace) -> Mapping[str, Outcome]:
+        inputs = [*sources, ITEMS] if needed else []
+        return {CORRECTIONS.key: refresh_changed(workspace, CORRECTIONS, inputs, make, code_version=digest(sql))}
+
+    return table_asset(
+        [CORRECTIONS],
+        deps=[*(t.key for t in sources), *([ITEMS.key] if needed else [])],
+        kinds={"duckdb", "delta", "sql"},
+        code_version=digest(sql),
+        body=body,
+        lineage=_lineage(workspace, "events", {CORRECTIONS.key: _chained(sql)}, [ITEMS]),
+        pool="lake",
+    )
+
+
+def _chained(sql: Mapping[str, str]) -> str:
+    """Queries that read one another by name, as one."""
+    *steps, last = sql
+    return f"with {', '.join(f'{name} as ({sql[name]})' for name in steps)} {sql[last]}"
 
 
 def _events(workspace: Workspace, daily: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -31,21 +72,21 @@ def _events(workspace: Workspace, daily: dg.PartitionsDefinition) -> dg.AssetsDe
         outcomes = refresh_days(
             workspace,
             [EVENTS_QUARANTINE, EVENTS],
-            by_day=sources,
+            by_day=[*sources, CORRECTIONS],
             whole=[ITEMS],
             make=lambda session: core.make_events(workspace, session),
-            days=[NO_DAY, *days_of(context)],
+            days={NO_DAY, *days_of(context), *core.corrected_days(workspace)},
             code_version=digest(sql),
         )
         return _with_totals(workspace, "events", outcomes)
 
     return table_asset(
         [EVENTS_QUARANTINE, EVENTS],
-        deps=[*(t.key for t in sources), ITEMS.key],
+        deps=[*(t.key for t in sources), CORRECTIONS.key, ITEMS.key],
         kinds={"duckdb", "delta", "sql"},
         code_version=digest(sql),
         body=body,
-        lineage=_lineage(workspace, "events", sql, [ITEMS]),
+        lineage=_lineage(workspace, "events", sql, [ITEMS, CORRECTIONS]),
         partitions=daily,
         pool="lake",
         block=workspace.shop.gates.blocking,
@@ -92,7 +133,7 @@ def _lineage(workspace: Workspace, kind: str, sql: Mapping[str, str], others: Se
     schemas = {f"landed.{kind}": landed, "made.input_versions": {"day": "DATE", "input_version": "VARCHAR"}}
     schemas |= {table.key: table.sql_types() for table in others}
     whole = {
-        key: f"with {kind}_checked as ({sql['checked']}) {text}".replace(
+        key: (f"with {kind}_checked as ({sql['checked']}) {text}" if "checked" in sql else text).replace(
             "join input_versions", "join made.input_versions"
         )
         for key, text in sql.items()

@@ -22,6 +22,7 @@ from data.contracts.features import (
 )
 from data.contracts.profile import PROFILES
 from data.contracts.schema import Table
+from data.core import corrected_days
 from data.engine import Session
 from data.facet_sql import state_sql
 from data.features import CONSENTING, as_of, checkpoint_at, daily_model, days_between, withheld
@@ -61,7 +62,7 @@ def _daily(daily: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             by_day=[EVENTS],
             whole=[ITEMS],
             make=lambda session: make(workspace, session),
-            days=days_of(context),
+            days={*days_of(context), *corrected_days(workspace)},
             code_version=digest(sql),
             config={"withheld": without},
         )

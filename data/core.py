@@ -6,12 +6,22 @@ not count towards the quarantine share.
 
 import json
 from collections.abc import Mapping
+from datetime import date
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.build import Made
-from data.contracts.core import EVENT_TYPES, EVENTS, EVENTS_QUARANTINE, ITEMS, ITEMS_QUARANTINE, USERS, USERS_QUARANTINE
+from data.contracts.core import (
+    CORRECTIONS,
+    EVENT_TYPES,
+    EVENTS,
+    EVENTS_QUARANTINE,
+    ITEMS,
+    ITEMS_QUARANTINE,
+    USERS,
+    USERS_QUARANTINE,
+)
 from data.contracts.raw import raw_table
 from data.contracts.reasons import BOOKKEEPING
 from data.contracts.schema import Table
@@ -45,17 +55,53 @@ def landed_sql(shop: Shop, kind: str) -> str:
     return " union all ".join(parts)
 
 
-def events_sql(workspace: Workspace) -> dict[str, str]:
-    """Rendered models of the events: `checked`, and one per table that reads it as `events_checked`."""
+def judged_sql(workspace: Workspace, rows: str) -> str:
+    """The query that judges event rows, which core.events and core.corrections share.
+
+    Args:
+        workspace: the shop.
+        rows: name of what holds the rows, with all rows of any user, id and day that it holds one of.
+    """
     start, _ = calendar_days(workspace)
-    checked = model(
-        "core/events_checked",
+    return model(
+        "core/events_judged",
+        rows=rows,
         event_types=", ".join(f"'{t}'" for t in EVENT_TYPES),
         calendar_start=start.isoformat(),
         no_day=NO_DAY.isoformat(),
     )
+
+
+def corrections_sql(workspace: Workspace) -> dict[str, str]:
+    """Rendered models of the corrections, by the name under which the next one reads each."""
     return {
-        "checked": checked,
+        "events_touched": model("core/events_touched"),
+        "events_judged": judged_sql(workspace, "events_touched"),
+        "events_cancelled": model("core/events_cancelled"),
+        CORRECTIONS.key: model("core/corrections"),
+    }
+
+
+def needs_corrections(shop: Shop) -> bool:
+    """Whether a row of this shop can be a return; otherwise no day says anything about another."""
+    for source in shop.sources.values():
+        kind = source.event_type
+        if source.returns or (kind and (kind.constant == "return" or (kind.column and "return" not in kind.values))):
+            return True
+        if kind and "return" in kind.values.values():
+            return True
+    return False
+
+
+def corrected_days(workspace: Workspace) -> set[date]:
+    """Days with events that other days may correct: they are made again when that happens, whatever a run is about."""
+    return set(workspace.lake.day_versions(CORRECTIONS.key))
+
+
+def events_sql(workspace: Workspace) -> dict[str, str]:
+    """Rendered models of the events: `checked`, and one per table that reads it as `events_checked`."""
+    return {
+        "checked": model("core/events_checked", judged=judged_sql(workspace, "landed.events")),
         EVENTS_QUARANTINE.key: model("core/events_quarantine"),
         EVENTS.key: model("core/events"),
     }
@@ -90,6 +136,27 @@ def make_events(workspace: Workspace, session: Session) -> Mapping[str, Made]:
     return {**made, EVENTS.key: clean.model_copy(update=timely)}
 
 
+def make_corrections(workspace: Workspace, session: Session) -> Made:
+    """Find what days say about events of other days, within each user.
+
+    Args:
+        workspace: the shop.
+        session: with raw tables and `core.items` attached.
+
+    Returns:
+        The corrections, and as notes how much was returned and how much of that found no purchase.
+    """
+    sql = corrections_sql(workspace)
+    session.define("landed.events", landed_sql(workspace.shop, "events"))
+    for name in ("events_touched", "events_judged", "events_cancelled"):
+        session.materialise(name, sql[name])
+    [found] = session.query(
+        "select count(*) as n_returns, count(*) filter (where cancelled < units) as n_returns_without_purchase "
+        "from events_cancelled where is_return = 1"
+    ).to_pylist()
+    return Made(data=session.query(sql[CORRECTIONS.key]), notes={name: str(n) for name, n in found.items()})
+
+
 def _lag_days(workspace: Workspace, batch: pa.Table) -> float:
     """Days from the newest day, published or in the batch, to the calendar's end or today, whichever is earlier."""
     days = set(workspace.lake.day_versions(EVENTS.key)) | set(batch.column("day").unique().to_pylist())
@@ -120,11 +187,13 @@ def _split(
     rows = session.query(sql[clean.key])
     set_aside = session.query(sql[aside.key])
     reasons = _counts(set_aside)
+    again = session.query(f"select count(*) as n from {checked} where reason = 'repeated'").column("n")[0].as_py()
+    repeated = {"n_repeated": str(again)} if again else {}
     wished = {rule.reason for source in shop.sources.values() for rule in source.filters}
     faults = sum(n for reason, n in reasons.items() if reason not in wished.union(BOOKKEEPING))
     return {
         clean.key: Made(data=rows, quarantined=faults, remark=f" (set aside: {reasons})" if reasons else ""),
-        aside.key: Made(data=set_aside, notes={f"n_{reason}": str(n) for reason, n in reasons.items()}),
+        aside.key: Made(data=set_aside, notes={f"n_{reason}": str(n) for reason, n in reasons.items()} | repeated),
     }
 
 

@@ -27,7 +27,7 @@ with priced as (
     select ev.*, it.category_path, it.brand, coalesce(it.price, {{ paid }}) as price
     from {{ events }} as ev
     left join {{ items }} as it on it.item_id = ev.item_id
-    where ev.user_id is not null
+    where ev.user_id is not null and ev.event_type not in ({{ silent }})
 ), keyed as (
     select
         user_id,
@@ -171,8 +171,9 @@ def daily_sql(events: str = "core.events", items: str = "core.items") -> str:
 
     Decayed columns are `sum(f(x) * 2 ** (-age / half_life))` with the age of an event taken to the END of its day (the
     next midnight), in whole seconds; an event without a time has age 0. Columns: user_id, day, facet, key, n_events
-    BIGINT (of every type), quantity, value and discount DOUBLE (purchases less returns), first_at_utc, last_at_utc,
-    n_sessions BIGINT (distinct within the day), and one DOUBLE for each of `DECAYED`. Anonymous events are left out.
+    BIGINT (of every type), quantity, value and discount DOUBLE (of purchases), first_at_utc, last_at_utc, n_sessions
+    BIGINT (distinct within the day), and one DOUBLE for each of `DECAYED`. Anonymous events are left out, and returns:
+    core.events has taken off what they cancel.
     Unique by user_id, day, facet, key. A day's rows depend on that day's events and the items alone.
 
     Args:
@@ -190,6 +191,7 @@ def daily_sql(events: str = "core.events", items: str = "core.items") -> str:
         sign=sign,
         paid=_paid_price(),
         f=event_function(),
+        silent=", ".join(f"'{name}'" for name, rule in declared.EVENT_RULES.items() if not rule.is_interaction),
         keys=facet_keys(),
         end=_end,
         amounts=AMOUNTS,

@@ -8,6 +8,7 @@ Ids become pseudonyms here, before anything is written; nothing after this modul
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, date, datetime
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -223,9 +224,11 @@ def _mapping(workspace: Workspace, source: str) -> str:
     shop = workspace.shop
     calendar = shop.calendar.start.isoformat() if shop.calendar else None
     declared = shop.sources[source]
-    # Where it lies decides nothing; what only tables have is left out of files, whose digests are older.
+    # Where it lies decides nothing; what only tables have, or a shop does not say, is left out: older digests hold.
     apart = {"path", "database"} if declared.is_table else {"path", "database", "table", "query", "watermark"}
-    return digest(declared.model_dump(mode="json", exclude=apart), shop.timezone, calendar)
+    exclude: dict[str, Any] = dict.fromkeys(apart if declared.returns else apart | {"returns"}, True)
+    exclude["columns"] = {"__all__": {"missing", "unparsable", "out_of_range"}}  # core judges these, after landing
+    return digest(declared.model_dump(mode="json", exclude=exclude), shop.timezone, calendar)
 
 
 def is_mapping_held(workspace: Workspace, source: str) -> bool:

@@ -52,11 +52,18 @@ EVENTS = Table(
         Column(name="event_type", type="text", doc="Kind of event.", required=True, one_of=EVENT_TYPES),
         Column(name="occurred_at_utc", type="timestamp", doc="When, in UTC; NULL in a shop without timestamps."),
         DAY,
-        Column(name="quantity", type="double", doc="Units; 1 where not given.", required=True, minimum=0, maximum=1e6),
+        Column(
+            name="quantity",
+            type="double",
+            doc="Units, net of `cancelled_quantity`; 1 where not given.",
+            required=True,
+            minimum=0,
+            maximum=1e6,
+        ),
         Column(
             name="value",
             type="double",
-            doc="Money paid for the whole line in shop currency; the stars of a rating; 0 otherwise.",
+            doc="Money paid for `quantity` in shop currency; the stars of a rating; 0 otherwise.",
             required=True,
             minimum=0,
             maximum=1e7,
@@ -64,10 +71,18 @@ EVENTS = Table(
         Column(
             name="discount",
             type="double",
-            doc="Money off the list price of the whole line.",
+            doc="Money off the list price of `quantity`.",
             required=True,
             minimum=0,
             maximum=1e7,
+        ),
+        Column(
+            name="cancelled_quantity",
+            type="double",
+            doc="Units of a purchase that were returned later; units of a return that cancelled a purchase.",
+            required=True,
+            minimum=0,
+            maximum=1e6,
         ),
         Column(name="session_id", type="text", doc="Session, basket or invoice."),
         Column(name="channel", type="text", doc="Channel."),
@@ -90,6 +105,30 @@ EVENTS = Table(
         DriftRule(column="quantity", edges=(0, 1, 2, 3, 5, 10, 100, 1000)),
         DriftRule(column="value", edges=(0, 1, 2, 5, 10, 20, 50, 100, 1000)),
     ),
+)
+
+CORRECTIONS = Table(
+    key="core.corrections",
+    doc=(
+        "What other days of the same user say about an event: one row per purchase and return of an item that the user "
+        "returned, with what cancels out, latest purchase first."
+    ),
+    privacy="per_user",
+    columns=(
+        USER_ID.model_copy(update={"required": True}),
+        Column(name="event_id", type="text", doc="Id of the event.", required=True),
+        DAY.model_copy(update={"doc": "UTC day of that event, whose rows are made again when this one changes."}),
+        Column(
+            name="cancelled_quantity",
+            type="double",
+            doc="Units of the purchase that were returned, or of the return that found a purchase.",
+            required=True,
+            minimum=0,
+            maximum=1e6,
+        ),
+    ),
+    primary_key=("user_id", "event_id", "day"),
+    partition_by="day",
 )
 
 ITEMS = Table(
@@ -146,4 +185,4 @@ def quarantine_of(table: Table) -> Table:
 
 EVENTS_QUARANTINE, ITEMS_QUARANTINE, USERS_QUARANTINE = (quarantine_of(t) for t in (EVENTS, ITEMS, USERS))
 
-TABLES = (EVENTS, EVENTS_QUARANTINE, ITEMS, ITEMS_QUARANTINE, USERS, USERS_QUARANTINE)
+TABLES = (CORRECTIONS, EVENTS, EVENTS_QUARANTINE, ITEMS, ITEMS_QUARANTINE, USERS, USERS_QUARANTINE)

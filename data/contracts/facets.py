@@ -58,13 +58,15 @@ class EventRule(Frozen):
     """Factor of the event function."""
     amount: Literal["quantity", "rating"] = "quantity"
     """What the factor multiplies: `min(quantity, QUANTITY_CAP)`, or the stars in `value` mapped to -1..1."""
-    money: Literal[-1, 0, 1] = 0
-    """Sign with which quantity, value and discount enter their sums; 0: the event moves no goods."""
+    money: Literal[0, 1] = 0
+    """Whether quantity, value and discount enter their sums: 1, or 0 for an event that sells nothing."""
+    is_interaction: bool = True
+    """Whether the event counts at all; a return does not: core.events has taken off the purchase that it cancels."""
 
 
 EVENT_RULES: Final[Mapping[str, EventRule]] = {
     "purchase": EventRule(weight=1.0, money=1),
-    "return": EventRule(weight=-1.0, money=-1),
+    "return": EventRule(weight=0.0, is_interaction=False),
     "cart": EventRule(weight=0.3),
     "favourite": EventRule(weight=0.5),
     "view": EventRule(weight=0.1),

@@ -44,6 +44,12 @@ ITEM_FIELDS: tuple[Column, ...] = (
     _text("price", "List price as it landed.", "public"),
     _text("image", "Image address.", "public"),
     _text("availability", "Availability as it landed.", "public"),
+    Column(
+        name="updated_at_utc",
+        type="timestamp",
+        doc="Since when the row says so, in UTC; NULL where the source has no time.",
+        sensitivity="public",
+    ),
     _text("fault", "Why the line itself could not be read; NULL for a readable line.", "operational"),
 )
 

@@ -30,7 +30,7 @@ class Reason(Frozen):
 def _number(name: str, limit: str, kind: Literal["events", "items"] = "events") -> tuple[Reason, ...]:
     kinds = (kind,)
     negative = (
-        "if it is a return, map it to event type `return` with positive numbers; if a correction, filter it"
+        "if it is a return, `returns: negative_quantity`, or event type `return` with positive numbers; else filter it"
         if kind == "events"
         else "correct the catalogue"
     )
@@ -72,6 +72,12 @@ REASONS: tuple[Reason, ...] = (
         name="duplicate",
         meaning="The same event came twice; one is kept.",
         remedy="nothing, if lines were delivered twice; `duplicates: keep` where identical lines are several events",
+        is_fault=False,
+    ),
+    Reason(
+        name="cancelled",
+        meaning="The purchase was returned whole.",
+        remedy="nothing; the return stands in core.events",
         is_fault=False,
     ),
     Reason(

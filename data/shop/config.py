@@ -123,7 +123,7 @@ class Shop(Frozen):
     @property
     def is_timed(self) -> bool:
         """Whether any event carries a timestamp; without one, evaluation holds out per user."""
-        return any(source.time for source in self.sources.values())
+        return any(source.time for source in self.sources.values() if source.kind == "events")
 
     def delta(self, n_users: int) -> float:
         """Return the delta of the plan.

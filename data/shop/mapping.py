@@ -21,7 +21,7 @@ from data.shop.source import UNIX_FORMATS, Column, EventType, Filter, Source, Ti
 EPOCH = dt.date(1970, 1, 1)
 """The `day` of rows without a readable time."""
 _SEPARATORS = {"category_path": " > ", "title": " ", "description": " "}
-_NO_USER = ("", "nan", "null", "none")
+_NO_USER = ("", "null", "none")
 _CONTENT = ("user_id", "item_id", "event_type", "quantity", "value", "session_id", "text")
 _UNIX_LIMIT_S = 253402300800  # the year 10000, in seconds: DuckDB raises an error far beyond
 _OFFSET = r":\d{2}(\.\d+)?\s*(Z|[A-Z]{3,4}|[A-Z][A-Za-z]+(/[A-Za-z_]+)+|[+-]\d{2}(:?\d{2})?)\s*$"
@@ -154,15 +154,36 @@ def wanted_columns(source: Source) -> dict[str, bool]:
 
 def _fields(source: Source, staged: Staged, zone: str) -> dict[str, str]:
     """Render every mapped contract column as SQL over the staged text; `user_id` as it landed."""
-    fields = {name: _column(name, column, staged.columns) for name, column in source.columns.items()}
+    texts = {name: _said(text) for name, text in staged.columns.items()}
+    fields = {name: _column(name, column, texts) for name, column in source.columns.items()}
+    instant = instant_sql(source.time, staged.columns[source.time.column], zone) if source.time else "NULL"
+    if source.kind == "items":
+        fields["updated_at_utc"] = f"CAST({instant} AS TIMESTAMP)"
     if source.kind == "events":
-        fields["event_type"] = _event_type(source.event_type, staged.columns)
+        fields["event_type"] = _event_type(source.event_type, texts)
         if source.time:
-            text = staged.columns[source.time.column]
-            fields |= {"occurred_at_utc": instant_sql(source.time, text, zone), "occurred_at_text": text}
+            fields |= {"occurred_at_utc": instant, "occurred_at_text": texts[source.time.column]}
+        if source.returns:
+            fields |= _returned(source, fields)
         if source.value_is == "unit_price":
             fields["value"] = _line_total(fields["value"], fields["quantity"])
     return fields
+
+
+def _said(text: str) -> str:
+    """Render a text, null where it is what a data frame writes for nothing."""
+    return f"CASE WHEN lower(trim({text})) = 'nan' THEN NULL ELSE {text} END"
+
+
+def _returned(source: Source, fields: Mapping[str, str]) -> dict[str, str]:
+    """Render the columns in which a negative quantity makes a return, so that they are positive: a unit price is."""
+    is_return = f"{fields['event_type']} IN ('purchase', 'return') AND {_number(fields['quantity'])} < 0"
+    amounts = ["quantity", "discount"] + (["value"] if source.value_is == "total" else [])
+    positive = "CASE WHEN {0} AND {1} < 0 THEN substr(trim({2}), 2) ELSE {2} END"
+    return {
+        "event_type": f"CASE WHEN {is_return} THEN 'return' ELSE {fields['event_type']} END",
+        **{n: positive.format(is_return, _number(fields[n]), fields[n]) for n in amounts if n in fields},
+    }
 
 
 def _column(name: str, column: Column, texts: Mapping[str, str]) -> str:
@@ -224,7 +245,8 @@ def _sum(parts: list[str]) -> str:
 def _people(connection: duckdb.DuckDBPyConnection, source: Source, staged: Staged, key: bytes) -> pa.Table:
     """Return (raw, user_id) of the distinct user texts of the file; texts that name nobody have a null user."""
     column = source.columns.get("user_id")
-    text = _column("user_id", column, staged.columns) if column else "NULL"
+    texts = {name: _said(text) for name, text in staged.columns.items()}
+    text = _column("user_id", column, texts) if column else "NULL"
     distinct = f"SELECT DISTINCT CAST({text} AS VARCHAR) AS raw FROM {staged.table}"
     raw: list[str | None] = connection.sql(distinct).to_arrow_table()["raw"].to_pylist() if column else []
     named = {text: text.strip() for text in raw if text is not None and text.strip().lower() not in _NO_USER}
@@ -250,7 +272,9 @@ def _records_query(source: Source, named: str) -> str:
     columns = ", ".join(field.name for field in FIELDS[source.kind])
     if source.duplicates == "keep":
         return f"SELECT {columns}, line FROM ({named})"
-    return f"SELECT {columns}, min(line) AS line FROM ({named}) GROUP BY {columns}"
+    content = ", ".join(field.name for field in FIELDS[source.kind] if field.name != "updated_at_utc")
+    picked = columns.replace("updated_at_utc", "max(updated_at_utc) AS updated_at_utc")
+    return f"SELECT {picked}, min(line) AS line FROM ({named}) GROUP BY {content}"
 
 
 def _events_query(connection: duckdb.DuckDBPyConnection, source: Source, named: str) -> str:

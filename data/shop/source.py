@@ -17,7 +17,7 @@ from data.shop.origin import origin_fault
 Kind = Literal["events", "items", "users"]
 Format = Literal["csv", "jsonl", "parquet"]
 
-_DERIVED = ("occurred_at_text", "day", "fault")
+_DERIVED = ("occurred_at_text", "updated_at_utc", "day", "fault")
 CONTRACT_COLUMNS: dict[Kind, tuple[str, ...]] = {
     "events": tuple(column.name for column in FIELDS["events"] if column.name not in _DERIVED),
     "items": tuple(column.name for column in FIELDS["items"] if column.name not in _DERIVED),
@@ -234,7 +234,10 @@ class Source(Frozen):
     event_type: Annotated[EventType, BeforeValidator(_event_type)] | None = None
     """Events only."""
     time: Annotated[Time, BeforeValidator(lambda v: {"column": v} if isinstance(v, str) else v)] | None = None
-    """Events only; absent: this source has no timestamps."""
+    """When an event happened; absent: this source has no timestamps. Of items: since when the row says so (the newest
+    row of an item wins)."""
+    returns: Literal["negative_quantity"] | None = None
+    """negative_quantity: a purchase of a negative quantity is a return of that quantity; null: it is a fault."""
     id_form: Literal["raw", "pseudonymised"] = "raw"
     """raw: user ids become keyed pseudonyms on reading; pseudonymised: the shop did that already."""
     value_is: Literal["total", "unit_price"] = "total"
@@ -261,14 +264,22 @@ class Source(Frozen):
     @model_validator(mode="after")
     def _events_only(self) -> Self:
         if self.kind != "events":
-            if self.event_type or self.time:
-                raise ValueError(f"event_type and time are for events, not for {self.kind}; remove them")
+            if self.event_type or self.returns:
+                raise ValueError(f"event_type and returns are for events, not for {self.kind}; remove them")
+            if self.time and self.kind != "items":
+                raise ValueError(f"time is for events and items, not for {self.kind}; remove it")
         elif self.event_type is None:
             raise ValueError("event_type: missing; write `event_type: purchase`, or a column and its values")
         elif "item_id" not in self.columns and "text" not in self.columns:
             raise ValueError("columns.item_id: missing; events need an item, or the text of a search")
         if self.value_is == "unit_price" and not {"value", "quantity"} <= self.columns.keys():
             raise ValueError("value_is: unit_price needs both columns value and quantity; map them")
+        return self
+
+    @model_validator(mode="after")
+    def _returns_have_quantities(self) -> Self:
+        if self.returns and "quantity" not in self.columns:
+            raise ValueError("returns: negative_quantity needs the column quantity; map it, or remove returns")
         return self
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.contracts.core import EVENT_TYPES
+from data.contracts.facets import EVENT_RULES
 from data.facet_sql import DECAYED, daily_sql, state_sql
 from data.portable import column_lineage, lint, tables, to_spark
 from ml import decay
@@ -150,11 +151,11 @@ def in_numpy(events: list[Row]) -> decay.State:
     """The same history through `ml.decay`, one state an event, merged."""
     merged = decay.empty()
     for row in events:
-        if row["user_id"] is None:
+        if row["user_id"] is None or not EVENT_RULES[row["event_type"]].is_interaction:
             continue
         item = ITEM.get(row["item_id"], {})
         price = item.get("price")
-        if price is None and row["event_type"] in ("purchase", "return") and row["quantity"]:
+        if price is None and row["event_type"] == "purchase" and row["quantity"]:
             price = row["value"] / row["quantity"]
         keys = decay.facet_keys(row["item_id"], item.get("category_path"), item.get("brand"), price)
         names = [f"{row['user_id']}|{facet}|{key}" for facet, key in keys.items()]
@@ -192,9 +193,13 @@ def test_a_day_by_hand(duck: duckdb.DuckDBPyConnection) -> None:
         ("item", "i1"), ("price_band", "2-3"),
     ]  # fmt: skip
     row = found["item", "i1"]
-    assert (row["n_events"], row["n_sessions"], row["quantity"], row["value"], row["discount"]) == (3, 2, 1.0, 3.0, 0.0)
-    assert row["decayed_28d"] == pytest.approx((2 - 1) * 2 ** (-0.5 / 28), rel=1e-12)
+    assert (row["n_events"], row["n_sessions"], row["quantity"], row["value"], row["discount"]) == (2, 1, 2.0, 6.0, 1.0)
+    assert row["decayed_28d"] == pytest.approx(2 * 2 ** (-0.5 / 28), rel=1e-12)
     assert row["first_at_utc"] == row["last_at_utc"] == datetime(2017, 1, 1, 12)
+
+
+def test_who_only_returned_something_is_interested_in_nothing(duck: duckdb.DuckDBPyConnection) -> None:
+    assert rows(daily(duck, [event(event_type="return")])) == []
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,15 @@ from data.models import model
 from data.portable import lint
 
 MODELS = sorted(f"{p.parent.name}/{p.stem}" for p in (Path(data.__file__).parent / "sql").rglob("*.sql"))
+JUDGED = {
+    "rows": "landed.events",
+    "event_types": "'purchase'",
+    "calendar_start": "2017-01-01",
+    "no_day": "1970-01-01",
+}
 PARAMETERS = {
-    "core/events_checked": {"event_types": "'purchase'", "calendar_start": "2017-01-01", "no_day": "1970-01-01"},
+    "core/events_judged": JUDGED,
+    "core/events_checked": {"judged": model("core/events_judged", **JUDGED)},
     "core/rows_quarantine": {"checked": "items_checked", "user_id": "c.user_id", "row_id": "c.item_id"},
 }
 

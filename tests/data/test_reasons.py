@@ -47,7 +47,7 @@ def test_a_reason_that_nobody_declared_would_be_found():
 
 def test_each_reason_is_declared_once_with_meaning_and_remedy():
     names = [reason.name for reason in REASONS]
-    assert len(names) == len(set(names)) and set(BOOKKEEPING) == {"duplicate", "superseded"}
+    assert len(names) == len(set(names)) and set(BOOKKEEPING) == {"duplicate", "superseded", "cancelled"}
     for reason in REASONS:
         assert reason.meaning.endswith(".") and reason.remedy and not reason.remedy.endswith(".")
 

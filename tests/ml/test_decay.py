@@ -115,7 +115,7 @@ def test_event_function_by_hand() -> None:
     quantity = np.asarray([2.0, 900.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
     value = np.asarray([7.0, 7.0, 7.0, 0.0, 0.0, 5.0, 1.0, 3.5])
     found = decay.event_function(types, quantity, value)
-    np.testing.assert_allclose(found, [2.0, declared.QUANTITY_CAP, -1.0, 0.1, 0.0, 0.5, -0.5, 0.125])
+    np.testing.assert_allclose(found, [2.0, declared.QUANTITY_CAP, 0.0, 0.1, 0.0, 0.5, -0.5, 0.125])
     with pytest.raises(ValueError, match="Event type refund has no rule"):
         decay.event_function(["refund"], np.ones(1), np.ones(1))
 

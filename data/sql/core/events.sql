@@ -9,6 +9,7 @@ select
     c.quantity_number as quantity,
     c.value_number as value,
     c.discount_number as discount,
+    c.cancelled_number as cancelled_quantity,
     c.session_id,
     c.channel,
     c.place,

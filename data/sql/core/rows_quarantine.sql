@@ -1,4 +1,4 @@
--- What a whole table set aside, with the value at fault masked.
+-- What a whole table set aside, with the value at fault masked; repeats of a row are counted, not shown.
 select
     c.reason,
     c.column_name,
@@ -10,5 +10,5 @@ select
     c.file_sha256,
     c.line
 from {{ checked }} as c
-where c.reason is not null
+where c.reason is not null and c.reason <> 'repeated'
 order by c.source, c.file, c.line

@@ -84,7 +84,7 @@ def test_the_examples_load(name: str) -> None:
         ("name: corner", "name: corner\nprivacy: {mode: off}", "privacy.mode: off is for public benchmarks"),
         ("name: corner", "name: corner\nevaluation: {test_start: 2019-01-01}", "2019-01-01 lies outside the calendar"),
         ("name: corner", "name: Corner Shop", "line 1: name: is 'Corner Shop', but string should match"),
-        ("kind: events", "kind: items", "event_type and time are for events, not for items"),
+        ("kind: events", "kind: items", "event_type and returns are for events, not for items"),
         ("name: corner", "name: [corner", "is no YAML"),
     ],
 )
