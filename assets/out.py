@@ -153,14 +153,14 @@ def _unusual_events() -> dg.AssetsDefinition:
             [UNUSUAL_EVENTS],
             inputs=[Slice(table=EVENTS, days=days)],
             make=lambda session: {UNUSUAL_EVENTS.key: Made(data=_unusual(session))},
-            code_version="1",
+            code_version="2",
         )
 
     return table_asset(
         [UNUSUAL_EVENTS],
         deps=[EVENTS.key],
         kinds={"scikitlearn", "delta"},
-        code_version="1",
+        code_version="2",
         body=body,
         automation=on_new_data(),
     )
@@ -168,7 +168,7 @@ def _unusual_events() -> dg.AssetsDefinition:
 
 def _unusual(session: Session) -> pa.Table:
     """The most unusual events of the latest month; class `internal`, for an operator's eye."""
-    from ml.outliers import EVENT_FEATURES, OutlierConfig, event_features, find
+    from ml.outliers import EVENT_FEATURES, OutlierConfig, event_features, find, find_apart
 
     events = session.query(
         f"select event_id, day, quantity, value, occurred_at_utc from {EVENTS.key} order by day, event_id, user_id"
@@ -176,13 +176,16 @@ def _unusual(session: Session) -> pa.Table:
     at = events.column("occurred_at_utc").to_pandas()
     hour = (at.dt.hour + at.dt.minute / 60).to_numpy(dtype=np.float64)
     features = event_features(events.column("quantity").to_numpy(), events.column("value").to_numpy(), hour)
-    report = find(features, EVENT_FEATURES, OutlierConfig(), seed=0)
-    rows = pa.array([u.row for u in report.top], pa.int64())
+    forest = find(features, EVENT_FEATURES, OutlierConfig(), seed=0).top
+    apart = find_apart(features, EVENT_FEATURES, OutlierConfig(), seed=0)
+    named = [("isolation_forest", u) for u in forest] + [("dbscan", u) for u in apart]
+    rows = pa.array([u.row for _, u in named], pa.int64())
     return pa.table(
         {
             "event_id": events.column("event_id").take(rows),
             "day": events.column("day").take(rows),
-            "anomaly": [u.score for u in report.top],
-            "feature": pa.array([u.feature for u in report.top], pa.string()),
+            "method": pa.array([method for method, _ in named], pa.string()),
+            "anomaly": pa.array([u.score for _, u in named], pa.float64()),
+            "feature": pa.array([u.feature for _, u in named], pa.string()),
         }
     )

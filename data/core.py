@@ -28,6 +28,7 @@ from data.contracts.schema import Table
 from data.engine import Session
 from data.ingest import NO_DAY, calendar_days, today
 from data.models import model
+from data.policies import Rule, interpolates, number_rules, text_rules
 from data.shop.config import Shop
 from data.workspace import Workspace
 
@@ -69,21 +70,35 @@ def judged_sql(workspace: Workspace, rows: str) -> str:
         event_types=", ".join(f"'{t}'" for t in EVENT_TYPES),
         calendar_start=start.isoformat(),
         no_day=NO_DAY.isoformat(),
+        **_rules(workspace),
     )
+
+
+def _settled_sql(workspace: Workspace, judged: str, imputed: str) -> str:
+    return model("core/events_settled", judged=judged, imputed=imputed, **_rules(workspace))
+
+
+def _rules(workspace: Workspace) -> dict[str, list[Rule]]:
+    return {"numbers": number_rules(workspace.shop, "r"), "texts": text_rules(workspace.shop, "r")}
 
 
 def corrections_sql(workspace: Workspace) -> dict[str, str]:
     """Rendered models of the corrections, by the name under which the next one reads each."""
+    numbers = number_rules(workspace.shop, "r")
     return {
-        "events_touched": model("core/events_touched"),
+        "events_touched": model("core/events_touched", numbers=numbers),
         "events_judged": judged_sql(workspace, "events_touched"),
+        "events_imputed": model("core/events_imputed", numbers=numbers),
+        "events_settled": _settled_sql(workspace, "select * from events_judged", "events_imputed"),
         "events_cancelled": model("core/events_cancelled"),
         CORRECTIONS.key: model("core/corrections"),
     }
 
 
 def needs_corrections(shop: Shop) -> bool:
-    """Whether a row of this shop can be a return; otherwise no day says anything about another."""
+    """Whether a row can be a return or have a value interpolated; otherwise no day says anything about another."""
+    if interpolates(shop):
+        return True
     for source in shop.sources.values():
         kind = source.event_type
         if source.returns or (kind and (kind.constant == "return" or (kind.column and "return" not in kind.values))):
@@ -100,8 +115,11 @@ def corrected_days(workspace: Workspace) -> set[date]:
 
 def events_sql(workspace: Workspace) -> dict[str, str]:
     """Rendered models of the events: `checked`, and one per table that reads it as `events_checked`."""
+    rules = _rules(workspace)
+    settled = _settled_sql(workspace, judged_sql(workspace, "landed.events"), CORRECTIONS.key)
+    filled = [rule.name for rule in rules["texts"]]
     return {
-        "checked": model("core/events_checked", judged=judged_sql(workspace, "landed.events")),
+        "checked": model("core/events_checked", settled=settled, filled=filled, **rules),
         EVENTS_QUARANTINE.key: model("core/events_quarantine"),
         EVENTS.key: model("core/events"),
     }
@@ -148,8 +166,9 @@ def make_corrections(workspace: Workspace, session: Session) -> Made:
     """
     sql = corrections_sql(workspace)
     session.define("landed.events", landed_sql(workspace.shop, "events"))
-    for name in ("events_touched", "events_judged", "events_cancelled"):
-        session.materialise(name, sql[name])
+    for name, query in sql.items():
+        if name != CORRECTIONS.key:
+            session.materialise(name, query)
     [found] = session.query(
         "select count(*) as n_returns, count(*) filter (where cancelled < units) as n_returns_without_purchase "
         "from events_cancelled where is_return = 1"

@@ -1,4 +1,4 @@
-"""Unusual events or users for an operator's eye: an isolation forest and the feature that makes a row stand out.
+"""Unusual events or users for an operator's eye: an isolation forest, DBSCAN, and the feature that sets a row apart.
 
 Everything here is learnt across users, so results are of class `internal`: a report that decides nothing, drops
 nothing, and reaches neither a release nor a profile.
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from sklearn.cluster import DBSCAN
 from sklearn.ensemble import IsolationForest
+from sklearn.neighbors import NearestNeighbors
 
 Floats = NDArray[np.float64]
 
@@ -32,18 +34,24 @@ class OutlierConfig(BaseModel):
     alone (an hour at night) needs more."""
     top: int = Field(default=20, ge=0)
     """How many rows are named."""
+    reach: float = Field(default=0.5, gt=0)
+    """DBSCAN's eps, in the features' own spreads (half the distance of their 10th and 90th percentiles)."""
+    min_neighbours: int = Field(default=10, ge=1)
+    """Rows within reach, itself included, that make a row the core of a cluster."""
+    cluster_rows: int = Field(default=5000, ge=1)
+    """Rows that clusters are found among at most: DBSCAN keeps the neighbours of each."""
 
 
 @dataclass(frozen=True)
 class Unusual:
-    """One row that the forest isolates early."""
+    """One row that stands out."""
 
     row: int
     """Its position in the input."""
     score: float
-    """Anomaly score in (0, 1): about 0.5 for an ordinary row, near 1 for a lone one."""
+    """Of the forest, in (0, 1): about 0.5 for an ordinary row, near 1 for a lone one. Of DBSCAN, a distance."""
     feature: str
-    """The feature whose replacement by its median lowers the score most."""
+    """The feature that sets it apart most: of the forest, whose replacement by its median lowers the score most."""
     value: float
     """The row's value of it."""
     median: float
@@ -94,11 +102,7 @@ def find(features: Floats, names: tuple[str, ...], config: OutlierConfig, seed: 
     Source:
         Liu, Ting, Zhou: Isolation Forest, ICDM 2008, section 4 (score s(x, n), equation 2).
     """
-    if features.ndim != 2 or features.shape[1] != len(names):
-        raise ValueError(f"Features of shape {features.shape} have {len(names)} names; give one name a column.")
-    if not np.isfinite(features).all():
-        column = names[int(np.argmin(np.isfinite(features).all(axis=0)))]
-        raise ValueError(f"Feature {column} has a value that is not finite; fill it with a constant before here.")
+    _require_usable(features, names)
     if not len(features):
         return OutlierReport(np.empty(0), ())
     samples = min(config.sample_size, len(features))
@@ -106,6 +110,54 @@ def find(features: Floats, names: tuple[str, ...], config: OutlierConfig, seed: 
     scores = -forest.score_samples(features)
     rows = np.argsort(-scores, kind="stable")[: config.top]
     return OutlierReport(scores, tuple(_explained(forest, features, names, scores, rows)))
+
+
+def find_apart(features: Floats, names: tuple[str, ...], config: OutlierConfig, seed: int) -> tuple[Unusual, ...]:
+    """Name the rows that lie farthest from every cluster: the noise of DBSCAN.
+
+    Clusters are found among a drawn part of the rows; any row out of reach of all their core rows is noise.
+
+    Args:
+        features: (n, d) float64, finite; one row an event or a user.
+        names: d names of the columns.
+        config: hyperparameters.
+        seed: of the draw; the same seed and rows give the same report.
+
+    Returns:
+        The most distant noise first, ties by row; `score` is the distance to the nearest core row in spreads, `feature`
+        the one that differs most from it. Empty where no row is core.
+
+    Raises:
+        ValueError: as `find`.
+
+    Source:
+        Ester, Kriegel, Sander, Xu: A Density-Based Algorithm for Discovering Clusters, KDD 1996, section 3.
+    """
+    _require_usable(features, names)
+    if not len(features):
+        return ()
+    low, medians, high = np.percentile(features, (10, 50, 90), axis=0)
+    scaled = (features - medians) / np.where(high > low, (high - low) / 2, 1.0)
+    drawn = np.random.default_rng(seed).permutation(len(scaled))[: config.cluster_rows]
+    clusters = DBSCAN(eps=config.reach, min_samples=config.min_neighbours).fit(scaled[drawn])
+    core = clusters.components_
+    if not len(core):
+        return ()
+    distance, nearest = (found[:, 0] for found in NearestNeighbors(n_neighbors=1).fit(core).kneighbors(scaled))
+    rows = [row for row in np.argsort(-distance, kind="stable")[: config.top].tolist() if distance[row] > config.reach]
+    columns = [int(np.abs(scaled[row] - core[nearest[row]]).argmax()) for row in rows]
+    return tuple(
+        Unusual(row, float(distance[row]), names[c], float(features[row, c]), float(medians[c]))
+        for row, c in zip(rows, columns, strict=True)
+    )
+
+
+def _require_usable(features: Floats, names: tuple[str, ...]) -> None:
+    if features.ndim != 2 or features.shape[1] != len(names):
+        raise ValueError(f"Features of shape {features.shape} have {len(names)} names; give one name a column.")
+    if not np.isfinite(features).all():
+        column = names[int(np.argmin(np.isfinite(features).all(axis=0)))]
+        raise ValueError(f"Feature {column} has a value that is not finite; fill it with a constant before here.")
 
 
 def _explained(

@@ -4,7 +4,7 @@ Events and users are `per_user`: whether and how a row stands here depends on th
 alone. What was set aside, and how much, is `internal`.
 """
 
-from data.contracts.schema import Column, DriftRule, Reference, Table, VolumeRule
+from data.contracts.schema import Column, DriftRule, Reference, Repair, Table, VolumeRule
 
 EVENT_TYPES = ("purchase", "return", "view", "cart", "favourite", "search", "rating", "redeem")
 """Every kind of event that a shop file can map onto."""
@@ -41,6 +41,22 @@ QUARANTINE_COLUMNS = (
     Column(name="line", type="bigint", doc="Data line in it, from 1.", sensitivity="operational", required=True),
 )
 
+SALES = ("purchase", "return")
+"""Event types that move goods, so that a quantity and a value are expected."""
+
+
+def _number(constant: float, *expected_in: str) -> Repair:
+    return Repair(
+        missing=("constant", "reject", "interpolate"),
+        unparsable=("reject", "constant", "interpolate"),
+        out_of_range=("reject", "winsorise", "constant", "interpolate"),
+        constant=constant,
+        expected_in=expected_in,
+    )
+
+
+_LABEL = Repair(missing=("null", "reject", "constant"))
+
 EVENTS = Table(
     key="core.events",
     doc="One row per event: something one person did with one item at one time. Typed, deduplicated, referable.",
@@ -59,6 +75,7 @@ EVENTS = Table(
             required=True,
             minimum=0,
             maximum=1e6,
+            repair=_number(1, *SALES),
         ),
         Column(
             name="value",
@@ -67,6 +84,7 @@ EVENTS = Table(
             required=True,
             minimum=0,
             maximum=1e7,
+            repair=_number(0, *SALES, "rating"),
         ),
         Column(
             name="discount",
@@ -75,6 +93,7 @@ EVENTS = Table(
             required=True,
             minimum=0,
             maximum=1e7,
+            repair=_number(0, *SALES),
         ),
         Column(
             name="cancelled_quantity",
@@ -84,10 +103,23 @@ EVENTS = Table(
             minimum=0,
             maximum=1e6,
         ),
-        Column(name="session_id", type="text", doc="Session, basket or invoice."),
-        Column(name="channel", type="text", doc="Channel."),
-        Column(name="place", type="text", doc="Shop, site or country."),
+        Column(name="session_id", type="text", doc="Session, basket or invoice.", repair=_LABEL),
+        Column(name="channel", type="text", doc="Channel.", repair=_LABEL),
+        Column(name="place", type="text", doc="Shop, site or country.", repair=_LABEL),
         Column(name="text", type="text", doc="Search words or review text; never read across users."),
+        Column(
+            name="is_imputed",
+            type="boolean",
+            doc="Whether a policy of the contract or the shop file put a value there.",
+            sensitivity="operational",
+            required=True,
+        ),
+        Column(
+            name="imputed_columns",
+            type="text",
+            doc="Names of the columns that it filled in, separated by commas.",
+            sensitivity="operational",
+        ),
         Column(name="source", type="text", doc="Source.", sensitivity="operational", required=True),
         INPUT_VERSION,
     ),
@@ -111,7 +143,7 @@ CORRECTIONS = Table(
     key="core.corrections",
     doc=(
         "What other days of the same user say about an event: one row per purchase and return of an item that the user "
-        "returned, with what cancels out, latest purchase first."
+        "returned, with what cancels out, latest purchase first; and one per event with a value that is interpolated."
     ),
     privacy="per_user",
     columns=(
@@ -125,6 +157,10 @@ CORRECTIONS = Table(
             required=True,
             minimum=0,
             maximum=1e6,
+        ),
+        *(
+            Column(name=name, type="double", doc=f"Interpolated {name}, between the user's own events of the item.")
+            for name in ("quantity", "value", "discount")
         ),
     ),
     primary_key=("user_id", "event_id", "day"),

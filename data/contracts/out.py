@@ -64,15 +64,23 @@ EVALUATION = Table(
 
 UNUSUAL_EVENTS = Table(
     key="out.unusual_events",
-    doc="The events that an isolation forest finds most unusual: a report for operators that decides nothing.",
+    doc="The events that an isolation forest and DBSCAN find most unusual: a report for operators; decides nothing.",
     privacy="internal",
     columns=(
         Column(name="event_id", type="text", doc="Event.", required=True),
         Column(name="day", type="date", doc="Its day.", required=True),
-        Column(name="anomaly", type="double", doc="Anomaly score, higher is more unusual.", required=True),
+        Column(
+            name="method",
+            type="text",
+            doc="What found it.",
+            sensitivity="operational",
+            required=True,
+            one_of=("isolation_forest", "dbscan"),
+        ),
+        Column(name="anomaly", type="double", doc="Score; higher is more unusual, by one method.", required=True),
         Column(name="feature", type="text", doc="Feature that stands out most.", required=True),
     ),
-    primary_key=("day", "event_id", "anomaly", "feature"),
+    primary_key=("day", "event_id", "method", "anomaly", "feature"),
 )
 
 TABLES = (RECOMMENDATIONS, EVALUATION, UNUSUAL_EVENTS)

@@ -48,6 +48,35 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Policy = Literal["reject", "null", "constant", "winsorise", "interpolate"]
+"""What becomes of a value: the row is set aside; the value goes; a constant; the nearest bound of the contract; what
+the same user's neighbouring events of the same item say. A policy reads one user's rows and constants alone."""
+
+Occasion = Literal["missing", "unparsable", "out_of_range"]
+"""What can be wrong with a value."""
+
+OCCASIONS: tuple[Occasion, ...] = ("missing", "unparsable", "out_of_range")
+
+
+class Repair(Frozen):
+    """The policies that a column offers on each occasion, its default first; none where the occasion cannot arise."""
+
+    missing: tuple[Policy, ...] = ()
+    """There is no value where one is expected."""
+    unparsable: tuple[Policy, ...] = ()
+    """The text is no number."""
+    out_of_range: tuple[Policy, ...] = ()
+    """The number lies outside the column's minimum and maximum."""
+    constant: float | None = None
+    """What `constant` puts there unless the shop file says otherwise; also where no value is expected."""
+    expected_in: tuple[str, ...] = ()
+    """Event types in which a value is expected; in others its absence says nothing. Empty: in all."""
+
+    def allowed(self, occasion: Occasion) -> tuple[Policy, ...]:
+        """The policies on one occasion, the default first."""
+        return {"missing": self.missing, "unparsable": self.unparsable, "out_of_range": self.out_of_range}[occasion]
+
+
 class Column(Frozen):
     """One column of a table and the rules its values keep."""
 
@@ -69,6 +98,8 @@ class Column(Frozen):
     """The allowed values, if they are a closed set."""
     pattern: str | None = None
     """A regular expression that the whole text matches."""
+    repair: Repair | None = None
+    """What a shop file may choose for values that are missing, unparsable or out of range; None: nothing."""
 
 
 Severity = Literal["critical", "warning"]

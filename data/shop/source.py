@@ -9,9 +9,10 @@ from zoneinfo import available_timezones
 import duckdb
 from pydantic import BeforeValidator, Field, model_validator
 
-from data.contracts.core import EVENT_TYPES
+from data.contracts.core import EVENT_TYPES, EVENTS
 from data.contracts.raw import FIELDS
-from data.contracts.schema import Frozen
+from data.contracts.schema import OCCASIONS, Frozen, Occasion
+from data.shop.handling import Handling, Policed, require_offered
 from data.shop.origin import origin_fault
 
 Kind = Literal["events", "items", "users"]
@@ -97,12 +98,22 @@ class Column(Frozen):
     decimal_comma: 1.234,50 is 1234.50."""
     optional: bool = False
     """True: a file may lack the column, which then is null; otherwise such a file is refused."""
+    missing: Policed = None
+    """What becomes of a missing value, if the contract offers another policy than its default."""
+    unparsable: Policed = None
+    """The same of a text that is no number."""
+    out_of_range: Policed = None
+    """The same of a number outside the contract's bounds."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
         if (self.column is not None) + bool(self.columns) + (self.constant is not None) != 1:
             raise ValueError("give exactly one of column, columns, constant")
         return self
+
+    def handling(self, occasion: Occasion) -> Handling | None:
+        """What was chosen for one occasion; None: the contract's default."""
+        return {"missing": self.missing, "unparsable": self.unparsable, "out_of_range": self.out_of_range}[occasion]
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -295,6 +306,15 @@ class Source(Frozen):
         for name in REQUIRED_COLUMNS[self.kind]:
             if name not in self.columns:
                 raise ValueError(f"columns.{name}: missing; {self.kind} need it")
+        return self
+
+    @model_validator(mode="after")
+    def _policies_are_offered(self) -> Self:
+        declared = {column.name: column for column in EVENTS.columns} if self.kind == "events" else {}
+        for name, column in self.columns.items():
+            for occasion in OCCASIONS:
+                if chosen := column.handling(occasion):
+                    require_offered(f"columns.{name}.{occasion}", chosen, declared.get(name), occasion)
         return self
 
     @model_validator(mode="after")

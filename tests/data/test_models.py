@@ -8,18 +8,36 @@ import data
 from data.features import daily_model
 from data.macros import MACROS
 from data.models import model
-from data.portable import lint
+from data.policies import number_rules, text_rules
+from data.portable import lint, to_spark
+from data.shop.load import load_shop
+from data.shop.source import Column
 
 MODELS = sorted(f"{p.parent.name}/{p.stem}" for p in (Path(data.__file__).parent / "sql").rglob("*.sql"))
+TRANSACTIONS = load_shop(Path(data.__file__).parents[1] / "examples" / "complete_journey" / "shop.yaml")
+CHOSEN = {
+    "quantity": Column.model_validate({"column": "quantity", "unparsable": "interpolate", "out_of_range": "winsorise"}),
+    "place": Column.model_validate({"column": "store_id", "missing": {"constant": "nowhere"}}),
+}
+SOURCE = TRANSACTIONS.sources["transactions"]
+FILLED = TRANSACTIONS.model_copy(
+    update={"sources": {"transactions": SOURCE.model_copy(update={"columns": SOURCE.columns | CHOSEN})}}
+)
+RULES = {"numbers": number_rules(FILLED, "r"), "texts": text_rules(FILLED, "r")}
 JUDGED = {
     "rows": "landed.events",
     "event_types": "'purchase'",
     "calendar_start": "2017-01-01",
     "no_day": "1970-01-01",
+    **RULES,
 }
+SETTLED = {"judged": model("core/events_judged", **JUDGED), "imputed": "core.corrections", **RULES}
 PARAMETERS = {
     "core/events_judged": JUDGED,
-    "core/events_checked": {"judged": model("core/events_judged", **JUDGED)},
+    "core/events_touched": RULES,
+    "core/events_imputed": RULES,
+    "core/events_settled": SETTLED,
+    "core/events_checked": {"settled": model("core/events_settled", **SETTLED), "filled": ["place"], **RULES},
     "core/rows_quarantine": {"checked": "items_checked", "user_id": "c.user_id", "row_id": "c.item_id"},
 }
 
@@ -31,6 +49,7 @@ def test_there_are_models_and_macros():
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_is_portable(name):
     assert lint(model(name, **PARAMETERS.get(name, {}))) == []
+    assert to_spark(model(name, **PARAMETERS.get(name, {})))
 
 
 def test_the_daily_sums_are_portable():

@@ -12,7 +12,7 @@ from data.models import model
 START = datetime(2024, 1, 1, 10)
 SCHEMA = pa.schema([
     ("user_id", pa.string()), ("item_id", pa.string()), ("event_id", pa.string()), ("event_type", pa.string()),
-    ("occurred_at_utc", pa.timestamp("us")), ("day", pa.date32()), ("quantity_number", pa.float64()),
+    ("occurred_at_utc", pa.timestamp("us")), ("day", pa.date32()), ("quantity_given", pa.float64()),
     ("reason", pa.string()),
 ])  # fmt: skip
 
@@ -35,20 +35,20 @@ CASES = {
 
 
 def judged(history, **more):
-    """Rows of the judging query, one for each (hour, units)."""
+    """Settled rows, one for each (hour, units)."""
     rows = []
     for number, (hour, units) in enumerate(history):
         at = START + timedelta(hours=hour)
         row = {"user_id": "u", "item_id": "a", "event_id": f"{number:04d}", "occurred_at_utc": at, "day": at.date()}
         kind = "return" if units < 0 else "purchase"
-        rows.append({**row, "event_type": kind, "quantity_number": float(abs(units)), "reason": None, **more})
+        rows.append({**row, "event_type": kind, "quantity_given": float(abs(units)), "reason": None, **more})
     return rows
 
 
 def cancelled(rows):
     """(user, item, event) -> units."""
     with duckdb.connect() as connection:
-        connection.register("events_judged", pa.Table.from_pylist(rows, SCHEMA))
+        connection.register("events_settled", pa.Table.from_pylist(rows, SCHEMA))
         found = connection.sql(model("core/events_cancelled")).to_arrow_table().to_pylist()
     return {(r["user_id"], r["event_id"]): float(r["cancelled"]) for r in found}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ml import outliers
-from ml.outliers import EVENT_FEATURES, OutlierConfig
+from ml.outliers import EVENT_FEATURES, OutlierConfig, find_apart
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +62,15 @@ def test_errors_name_the_column_and_the_remedy() -> None:
         outliers.find(np.asarray([[1.0, np.nan]]), ("a", "b"), OutlierConfig(), seed=0)
     with pytest.raises(ValueError, match="one name a column"):
         outliers.find(np.ones((3, 2)), ("a",), OutlierConfig(), seed=0)
+
+
+def test_dbscan_names_what_lies_apart_of_every_cluster_and_by_which_feature() -> None:
+    draw = np.random.default_rng(5)
+    rows = draw.normal(0, 1, (400, 2))
+    rows[::2] += 20
+    rows[17, 1] = 90
+    found = find_apart(rows, ("a", "b"), OutlierConfig(), seed=1)
+    assert (found[0].row, found[0].feature, found[0].value) == (17, "b", 90.0)
+    assert found == find_apart(rows, ("a", "b"), OutlierConfig(), seed=1)
+    assert find_apart(np.zeros((50, 2)), ("a", "b"), OutlierConfig(), seed=1) == ()
+    assert find_apart(np.empty((0, 2)), ("a", "b"), OutlierConfig(), seed=1) == ()

@@ -14,6 +14,8 @@ select
     c.channel,
     c.place,
     c.text,
+    c.imputed_columns is not null as is_imputed,
+    c.imputed_columns,
     c.source,
     c.input_version
 from events_checked as c

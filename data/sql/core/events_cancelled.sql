@@ -9,7 +9,7 @@ partition by m.user_id, m.item_id
 {% endset %}
 with returned as (
     select distinct j.user_id, j.item_id
-    from events_judged as j
+    from events_settled as j
     where j.event_type = 'return' and j.user_id is not null and j.item_id is not null
 ),
 moved as (
@@ -20,8 +20,8 @@ moved as (
         j.day,
         coalesce(j.occurred_at_utc, cast(j.day as timestamp)) as at_utc,
         case when j.event_type = 'return' then 1 else 0 end as is_return,
-        cast(coalesce(j.quantity_number, cast(1 as double)) as decimal(28, 6)) as units
-    from events_judged as j
+        cast(j.quantity_given as decimal(28, 6)) as units
+    from events_settled as j
     join returned as r on j.user_id = r.user_id and j.item_id = r.item_id
     where j.reason is null and j.event_type in ('purchase', 'return')
 ),

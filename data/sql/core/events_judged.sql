@@ -1,58 +1,93 @@
 -- Event rows, typed, with the first reason why each may not enter core.events (null: it may).
 -- core.events judges the rows of its days, core.corrections those of users and items that need other days.
 -- A row's fate depends on that row, that user and public constants alone; duplicates are decided within one user and day.
+-- For each number: what is wrong with it (`_fault`), and what the contract or the shop file makes of that (`_policy`).
 with typed as (
     select
         r.*,
-        {{ safe_double('r.quantity') }} as quantity_number,
-        {{ safe_double('r.value') }} as value_number,
-        {{ safe_double('r.discount') }} as discount_number,
+        {% for c in numbers %}
+        {{ safe_double('r.' ~ c.name) }} as {{ c.name }}_number,
+        {% endfor %}
         sha256(concat_ws(
             '|', r.item_id, r.event_type, r.occurred_at_text, r.quantity, r.value, r.discount, r.session_id, r.channel, r.place, r.text
         )) as content
     from {{ rows }} as r
 ),
+examined as (
+    select
+        r.*,
+        {% for c in numbers %}
+        case
+            when r.{{ c.name }} is null and {{ c.expected }} then 'missing'
+            when r.{{ c.name }} is null then null
+            when r.{{ c.name }}_number is null then 'unparsable'
+            when r.{{ c.name }}_number < {{ c.minimum }} or r.{{ c.name }}_number > {{ c.maximum }} then 'out_of_range'
+        end as {{ c.name }}_fault{{ '' if loop.last else ',' }}
+        {% endfor %}
+    from typed as r
+),
+handled as (
+    select
+        r.*,
+        {% for c in numbers %}
+        case r.{{ c.name }}_fault
+            {% for occasion, policy in c.policy.items() %}
+            when '{{ occasion }}' then {{ policy }}
+            {% endfor %}
+        end as {{ c.name }}_policy{{ '' if loop.last else ',' }}
+        {% endfor %}
+    from examined as r
+),
 judged as (
     select
-        t.*,
+        r.*,
         case
-            when t.fault is not null then t.fault
-            when t.event_id is null then 'missing_event_id'
-            when t.event_type is null or t.event_type not in ({{ event_types }}) then 'unknown_event_type'
-            when t.occurred_at_text is not null and t.occurred_at_utc is null then 'unparsable_time'
-            when t.occurred_at_text is null and t.is_timed then 'missing_time'
-            when t.occurred_at_utc < cast('{{ calendar_start }}' as timestamp) then 'time_before_calendar'
-            when t.day = cast('{{ no_day }}' as date) and t.is_timed then 'time_in_future'
-            when t.item_id is null and t.event_type <> 'search' then 'missing_item'
-            when t.item_id is not null and i.item_id is null then 'unknown_item'
-            when t.quantity is not null and t.quantity_number is null then 'unparsable_quantity'
-            when t.quantity_number < 0 then 'negative_quantity'
-            when t.quantity_number > 1000000 then 'quantity_out_of_range'
-            when t.value is not null and t.value_number is null then 'unparsable_value'
-            when t.value_number < 0 then 'negative_value'
-            when t.value_number > 10000000 then 'value_out_of_range'
-            when t.discount is not null and t.discount_number is null then 'unparsable_discount'
-            when t.discount_number < 0 then 'negative_discount'
-            when t.discount_number > 10000000 then 'discount_out_of_range'
-        end as fault_found
-    from typed as t
-    left join core.items as i on t.item_id = i.item_id
+            when r.fault is not null then r.fault
+            when r.event_id is null then 'missing_event_id'
+            when r.event_type is null or r.event_type not in ({{ event_types }}) then 'unknown_event_type'
+            when r.occurred_at_text is not null and r.occurred_at_utc is null then 'unparsable_time'
+            when r.occurred_at_text is null and r.is_timed then 'missing_time'
+            when r.occurred_at_utc < cast('{{ calendar_start }}' as timestamp) then 'time_before_calendar'
+            when r.day = cast('{{ no_day }}' as date) and r.is_timed then 'time_in_future'
+            when r.item_id is null and r.event_type <> 'search' then 'missing_item'
+            when r.item_id is not null and i.item_id is null then 'unknown_item'
+            {% for c in numbers %}
+            when r.{{ c.name }}_policy = 'reject' and r.{{ c.name }}_fault <> 'out_of_range'
+                then concat(r.{{ c.name }}_fault, '_{{ c.name }}')
+            when r.{{ c.name }}_policy = 'reject' and r.{{ c.name }}_number < {{ c.minimum }} then 'negative_{{ c.name }}'
+            when r.{{ c.name }}_policy = 'reject' then '{{ c.name }}_out_of_range'
+            {% endfor %}
+            {% for c in texts %}
+            when r.{{ c.name }} is null and {{ c.expected }} and {{ c.policy.missing }} = 'reject' then 'missing_{{ c.name }}'
+            {% endfor %}
+        end as fault_found,
+        case
+            {% for c in numbers %}
+            when r.{{ c.name }}_fault in ('unparsable', 'out_of_range') then 1
+            {% endfor %}
+            else 0
+        end as is_repaired
+    from handled as r
+    left join core.items as i on r.item_id = i.item_id
 ),
 ranked as (
     select
-        j.*,
+        r.*,
         row_number() over (
-            partition by j.fault_found is null, j.user_id, j.event_id, j.day
-            order by j.content, j.file_sha256, j.line
+            partition by r.fault_found is null, r.user_id, r.event_id, r.day
+            order by r.is_repaired, r.content, r.file_sha256, r.line
         ) as place_in_id,
-        min(j.content) over (partition by j.fault_found is null, j.user_id, j.event_id, j.day) as kept_content
-    from judged as j
+        first_value(r.content) over (
+            partition by r.fault_found is null, r.user_id, r.event_id, r.day
+            order by r.is_repaired, r.content, r.file_sha256, r.line
+        ) as kept_content
+    from judged as r
 )
 select
-    k.*,
+    r.*,
     case
-        when k.fault_found is not null then k.fault_found
-        when k.place_in_id > 1 and k.content = k.kept_content then 'duplicate'
-        when k.place_in_id > 1 then 'conflicting_event_id'
-    end as reason
-from ranked as k
+        when r.fault_found is not null then r.fault_found
+        when r.place_in_id > 1 and r.content = r.kept_content then 'duplicate'
+        when r.place_in_id > 1 then 'conflicting_event_id'
+    end as outcome
+from ranked as r

@@ -1,10 +1,15 @@
--- The landed rows that corrections are made from: all rows of users and items with a return, of whatever day, and what
--- shares an id with one of them, since that decides which of them are duplicates. Anonymous rows correct nothing: one
+-- The landed rows that corrections are made from: all rows of users and items with a return, or with a value to
+-- interpolate, of whatever day, and what shares an id with one of them, since that decides which of them are duplicates. Anonymous rows correct nothing: one
 -- basket is no person, and an invoice that cancels another has an id of its own.
 with pairs as (
     select distinct r.user_id, r.item_id
     from landed.events as r
-    where r.event_type = 'return' and r.user_id is not null and r.item_id is not null
+    where r.user_id is not null and r.item_id is not null and (
+        r.event_type = 'return'
+        {% for c in numbers if c.wanted != 'false' %}
+        or ({{ c.wanted }} and coalesce({{ safe_double('r.' ~ c.name) }} not between {{ c.minimum }} and {{ c.maximum }}, true))
+        {% endfor %}
+    )
 ),
 ids as (
     select distinct r.user_id, r.event_id, r.day
