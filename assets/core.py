@@ -65,14 +65,14 @@ def _chained(sql: Mapping[str, str]) -> str:
 
 
 def _events(workspace: Workspace, daily: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    sources = core.sources_of(workspace.shop, "events")
+    by_day = core.days_of_events(workspace.shop)
     sql = core.events_sql(workspace)
 
     def body(context: dg.AssetExecutionContext, workspace: Workspace) -> Mapping[str, Outcome]:
         outcomes = refresh_days(
             workspace,
             [EVENTS_QUARANTINE, EVENTS],
-            by_day=[*sources, CORRECTIONS],
+            by_day=by_day,
             whole=[ITEMS],
             make=lambda session: core.make_events(workspace, session),
             days={NO_DAY, *days_of(context), *core.corrected_days(workspace)},
@@ -82,7 +82,7 @@ def _events(workspace: Workspace, daily: dg.PartitionsDefinition) -> dg.AssetsDe
 
     return table_asset(
         [EVENTS_QUARANTINE, EVENTS],
-        deps=[*(t.key for t in sources), CORRECTIONS.key, ITEMS.key],
+        deps=[*(t.key for t in by_day), ITEMS.key],
         kinds={"duckdb", "delta", "sql"},
         code_version=digest(sql),
         body=body,

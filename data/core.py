@@ -38,6 +38,11 @@ def sources_of(shop: Shop, kind: str) -> list[Table]:
     return [raw_table(name, source.kind) for name, source in shop.sources.items() if source.kind == kind]
 
 
+def days_of_events(shop: Shop) -> list[Table]:
+    """Tables partitioned by day of which a day of core.events is made."""
+    return [*sources_of(shop, "events"), CORRECTIONS]
+
+
 def landed_sql(shop: Shop, kind: str) -> str:
     """The union of all raw tables of one kind, which models know as `landed.<kind>`.
 

@@ -177,17 +177,16 @@ def _aside(workspace: Workspace, waiting: bool) -> Iterator[Session]:
 
 def _judge(workspace: Workspace, session: Session, kind: str, contract: Table) -> None:
     """Show what the next batch would set aside under the contract's key: nothing where nothing waits."""
-    sources = core.sources_of(workspace.shop, kind)
     if kind == "events":
-        sql = core.events_sql(workspace)
-        waits = stale_days(workspace, [contract, EVENTS], sources, [ITEMS], code_version=digest(sql))
-        for table in (*sources, ITEMS):
+        sql, by_day = core.events_sql(workspace), core.days_of_events(workspace.shop)
+        waits = stale_days(workspace, [contract, EVENTS], by_day, [ITEMS], code_version=digest(sql))
+        for table in (*by_day, ITEMS):
             session.attach(table, workspace.lake, days=waits if table.partition_by else None)
         is_waiting = True  # of the attached days all rows are
         versions = {"day": pa.array(waits, pa.date32()), "input_version": pa.array([""] * len(waits), pa.string())}
         session.register("input_versions", pa.table(versions))
     else:
-        sql = core.rows_sql(kind)
+        sql, sources = core.rows_sql(kind), core.sources_of(workspace.shop, kind)
         is_waiting = not is_current(workspace, [contract, CLEAN[kind]], sources, code_version=digest(sql))
         for table in sources:
             session.attach(table, workspace.lake)

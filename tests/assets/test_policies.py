@@ -64,7 +64,10 @@ def test_by_default_a_missing_quantity_is_one_and_the_rest_is_set_aside(tmp_path
 
 
 def test_interpolation_reads_other_days_whenever_they_land_and_falls_back_where_there_is_nothing(tmp_path):
-    workspace = made(tmp_path, CHOSEN, [LINES[1], "8,bob,a,buy,?,1.0,2024-01-04 10:00:00,x8"])
+    good = [
+        f"good{i},bob,d,buy,1,0.5,2024-01-04 11:00:{i:02d},y{i}" for i in range(40)
+    ]  # the day's share of faults is low
+    workspace = made(tmp_path, CHOSEN, [LINES[1], "8,bob,a,buy,?,1.0,2024-01-04 10:00:00,x8", *good])
     assert seen(workspace, "quantity") == {}
     aside = {r["row_id"]: r["reason"] for r in rows(workspace, "core.events_quarantine")}
     assert aside == {"2": "unparsable_quantity", "8": "unparsable_quantity"}

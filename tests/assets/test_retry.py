@@ -245,10 +245,10 @@ def test_a_refusal_stands_until_a_run_covers_all_its_days(line):
 
 def test_what_waits_is_nothing_where_everything_is_published(line):
     from data.contracts.core import EVENTS_QUARANTINE, ITEMS
-    from data.core import events_sql, sources_of
+    from data.core import days_of_events, events_sql
     from data.lake import digest
 
     assert counts(line.workspace, waiting=True) == []
     code = digest(events_sql(line.workspace))
-    sources = sources_of(line.workspace.shop, "events")
-    assert stale_days(line.workspace, [EVENTS_QUARANTINE, EVENTS], sources, [ITEMS], code_version=code) == []
+    by_day = days_of_events(line.workspace.shop)
+    assert stale_days(line.workspace, [EVENTS_QUARANTINE, EVENTS], by_day, [ITEMS], code_version=code) == []
