@@ -17,7 +17,6 @@ from data.contracts.core import (
     USERS,
     USERS_QUARANTINE,
 )
-from data.contracts.raw import raw_table
 from data.contracts.reasons import QUARANTINES
 from data.contracts.schema import Table
 from data.engine import Session
@@ -35,7 +34,7 @@ def build(workspace: Workspace, daily: dg.PartitionsDefinition) -> list[dg.Asset
 def _corrections(workspace: Workspace) -> dg.AssetsDefinition:
     """Made from all days; a shop without returns needs none, so that nothing is read for it."""
     needed = core.needs_corrections(workspace.shop)
-    sources = core.sources_of(workspace.shop, "events") if needed else []
+    sources = core.inputs_of(workspace.shop, "events") if needed else []
     sql = core.corrections_sql(workspace)
 
     def make(session: Session) -> Made:
@@ -78,7 +77,7 @@ def _events(workspace: Workspace, daily: dg.PartitionsDefinition) -> dg.AssetsDe
             days={NO_DAY, *days_of(context), *core.corrected_days(workspace)},
             code_version=digest(sql),
         )
-        return _with_totals(workspace, "events", outcomes)
+        return with_totals(workspace, "events", outcomes)
 
     return table_asset(
         [EVENTS_QUARANTINE, EVENTS],
@@ -94,23 +93,23 @@ def _events(workspace: Workspace, daily: dg.PartitionsDefinition) -> dg.AssetsDe
 
 
 def _rows(workspace: Workspace, kind: str) -> dg.AssetsDefinition:
-    sources = core.sources_of(workspace.shop, kind)
+    inputs = core.inputs_of(workspace.shop, kind)
     clean, aside = {"items": (ITEMS, ITEMS_QUARANTINE), "users": (USERS, USERS_QUARANTINE)}[kind]
-    sql = core.rows_sql(kind)
+    sql = core.rows_sql(workspace.shop, kind)
 
     def body(context: dg.AssetExecutionContext, workspace: Workspace) -> Mapping[str, Outcome]:
         outcomes = refresh(
             workspace,
             [aside, clean],
-            inputs=sources,
+            inputs=inputs,
             make=lambda session: core.make_rows(workspace, session, kind),
             code_version=digest(sql),
         )
-        return _with_totals(workspace, kind, outcomes)
+        return with_totals(workspace, kind, outcomes)
 
     return table_asset(
         [aside, clean],
-        deps=[t.key for t in sources],
+        deps=[t.key for t in inputs],
         kinds={"duckdb", "delta", "sql"},
         code_version=digest(sql),
         body=body,
@@ -119,7 +118,7 @@ def _rows(workspace: Workspace, kind: str) -> dg.AssetsDefinition:
     )
 
 
-def _with_totals(workspace: Workspace, kind: str, outcomes: Mapping[str, Outcome]) -> Mapping[str, Outcome]:
+def with_totals(workspace: Workspace, kind: str, outcomes: Mapping[str, Outcome]) -> Mapping[str, Outcome]:
     """Say with the quarantine how many rows of each reason it holds: every reason in every run, 0 included."""
     key = QUARANTINES[kind].key
     figures = {f"n_{reason}": n for reason, n in totals(workspace, kind).items()}
@@ -129,9 +128,9 @@ def _with_totals(workspace: Workspace, kind: str, outcomes: Mapping[str, Outcome
 def _lineage(workspace: Workspace, kind: str, sql: Mapping[str, str], others: Sequence[Table]) -> dict[str, Lineage]:
     """Lineage of the clean table and the quarantine through the judging query that both read."""
     raw = core.sources_of(workspace.shop, kind)
-    landed = raw_table("landed", kind).sql_types() | ({"is_timed": "BOOLEAN"} if kind == "events" else {})
-    schemas = {f"landed.{kind}": landed, "made.input_versions": {"day": "DATE", "input_version": "VARCHAR"}}
-    schemas |= {table.key: table.sql_types() for table in others}
+    made = {"made.input_versions": {"day": "DATE", "input_version": "VARCHAR"}}
+    schemas = {f"landed.{kind}": core.landed_columns(kind), **made}
+    schemas |= {table.key: table.sql_types() for table in (*others, *core.inputs_of(workspace.shop, kind))}
     whole = {
         key: (f"with {kind}_checked as ({sql['checked']}) {text}" if "checked" in sql else text).replace(
             "join input_versions", "join made.input_versions"

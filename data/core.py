@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.build import Made
+from data.contracts import TABLES, identity
 from data.contracts.core import (
     CORRECTIONS,
     EVENT_TYPES,
@@ -22,6 +23,7 @@ from data.contracts.core import (
     USERS,
     USERS_QUARANTINE,
 )
+from data.contracts.identity import IDENTITIES, IDENTITY_DAYS
 from data.contracts.raw import raw_table
 from data.contracts.reasons import BOOKKEEPING
 from data.contracts.schema import Table
@@ -32,33 +34,57 @@ from data.policies import Rule, interpolates, number_rules, text_rules
 from data.shop.config import Shop
 from data.workspace import Workspace
 
+TIMED = ("events", "identities")
+"""Kinds of source whose rows may have a time."""
+
 
 def sources_of(shop: Shop, kind: str) -> list[Table]:
     """Raw contracts of all sources of one kind."""
     return [raw_table(name, source.kind) for name, source in shop.sources.items() if source.kind == kind]
 
 
+def inputs_of(shop: Shop, kind: str) -> list[Table]:
+    """Raw contracts of all sources of one kind, and what says who the persons in them are."""
+    joined = {"events": [IDENTITY_DAYS], "users": [IDENTITIES]}.get(kind, []) if shop.has_identities else []
+    return [*sources_of(shop, kind), *joined]
+
+
 def days_of_events(shop: Shop) -> list[Table]:
     """Tables partitioned by day of which a day of core.events is made."""
-    return [*sources_of(shop, "events"), CORRECTIONS]
+    return [*inputs_of(shop, "events"), CORRECTIONS]
+
+
+def contracts_of(shop: Shop) -> list[Table]:
+    """Contracts of all tables that a shop can have: its raw tables, and everything made from them."""
+    raw = [raw_table(name, source.kind) for name, source in shop.sources.items()]
+    absent = () if shop.has_identities else identity.TABLES
+    return [*raw, *(table for table in TABLES.values() if table not in absent)]
 
 
 def landed_sql(shop: Shop, kind: str) -> str:
     """The union of all raw tables of one kind, which models know as `landed.<kind>`.
 
     Returns:
-        SQL; for events each row says in `is_timed` whether its source has times at all.
+        SQL; for events and identities each row says in `is_timed` whether its source has times at all.
     """
     parts = []
     for table in sources_of(shop, kind):
-        timed = f", {str(shop.sources[table.name].time is not None).lower()} as is_timed" if kind == "events" else ""
+        is_timed = str(shop.sources[table.name].time is not None).lower()
+        timed = f", {is_timed} as is_timed" if kind in TIMED else ""
         columns = ", ".join(f'"{name}"' for name in table.names)
         parts.append(f"select {columns}{timed} from {table.key}")
     if not parts:
-        table = raw_table("none", kind)
-        nothing = ", ".join(f"cast(null as {t}) as {c}" for c, t in table.sql_types().items())
+        nothing = ", ".join(f"cast(null as {t}) as {c}" for c, t in landed_columns(kind).items())
         return f"select {nothing} where false"
     return " union all ".join(parts)
+
+
+def resolved_sql(shop: Shop, kind: str) -> str:
+    """As `landed_sql`; events of joined identifiers are the person's, before anything else is made of them."""
+    landed = landed_sql(shop, kind)
+    if kind != "events" or not shop.has_identities:
+        return landed
+    return model("core/events_resolved", landed=landed, columns=tuple(landed_columns(kind)))
 
 
 def judged_sql(workspace: Workspace, rows: str) -> str:
@@ -114,8 +140,12 @@ def needs_corrections(shop: Shop) -> bool:
 
 
 def corrected_days(workspace: Workspace) -> set[date]:
-    """Days with events that other days may correct: they are made again when that happens, whatever a run is about."""
-    return set(workspace.lake.day_versions(CORRECTIONS.key))
+    """Days with events that other days may correct, or that count for somebody else by an edge between identifiers.
+
+    They are made again when that changes, whatever a run is about.
+    """
+    joined = [IDENTITY_DAYS] if workspace.shop.has_identities else []
+    return {day for table in (CORRECTIONS, *joined) for day in workspace.lake.day_versions(table.key)}
 
 
 def events_sql(workspace: Workspace) -> dict[str, str]:
@@ -130,12 +160,17 @@ def events_sql(workspace: Workspace) -> dict[str, str]:
     }
 
 
-def rows_sql(kind: str) -> dict[str, str]:
+def landed_columns(kind: str) -> dict[str, str]:
+    """Columns of `landed.<kind>` and their SQL types."""
+    return raw_table("landed", kind).sql_types() | ({"is_timed": "BOOLEAN"} if kind in TIMED else {})
+
+
+def rows_sql(shop: Shop, kind: str) -> dict[str, str]:
     """Rendered models of items or users: `checked`, and one per table that reads it."""
     own = {"items": ("c.item_id", "cast(null as varchar)"), "users": ("c.user_id", "c.user_id")}[kind]
     quarantine = model("core/rows_quarantine", checked=f"{kind}_checked", row_id=own[0], user_id=own[1])
     return {
-        "checked": model(f"core/{kind}_checked"),
+        "checked": model(f"core/{kind}_checked", is_resolved=shop.has_identities),
         f"core.{kind}_quarantine": quarantine,
         f"core.{kind}": model(f"core/{kind}"),
     }
@@ -146,13 +181,13 @@ def make_events(workspace: Workspace, session: Session) -> Mapping[str, Made]:
 
     Args:
         workspace: the shop.
-        session: with raw tables, `core.items` and `input_versions` attached.
+        session: with the tables of `days_of_events`, `core.items` and `input_versions` attached.
 
     Returns:
         The clean events and the quarantine.
     """
     sql = events_sql(workspace)
-    session.define("landed.events", landed_sql(workspace.shop, "events"))
+    session.define("landed.events", resolved_sql(workspace.shop, "events"))
     made = _split(workspace.shop, session, sql, "events_checked", EVENTS, EVENTS_QUARANTINE)
     clean = made[EVENTS.key]
     timely = {"lag_days": _lag_days(workspace, clean.data), "max_lag_days": workspace.shop.max_lag_days}
@@ -164,13 +199,13 @@ def make_corrections(workspace: Workspace, session: Session) -> Made:
 
     Args:
         workspace: the shop.
-        session: with raw tables and `core.items` attached.
+        session: with the tables of `inputs_of` events, and `core.items`, attached.
 
     Returns:
         The corrections, and as notes how much was returned and how much of that found no purchase.
     """
     sql = corrections_sql(workspace)
-    session.define("landed.events", landed_sql(workspace.shop, "events"))
+    session.define("landed.events", resolved_sql(workspace.shop, "events"))
     for name, query in sql.items():
         if name != CORRECTIONS.key:
             session.materialise(name, query)
@@ -193,7 +228,7 @@ def make_rows(workspace: Workspace, session: Session, kind: str) -> Mapping[str,
 
     Args:
         workspace: the shop.
-        session: with the raw tables attached.
+        session: with the raw tables attached; for users, where identifiers are joined, also `core.identities`.
         kind: `items` or `users`.
 
     Returns:
@@ -201,7 +236,7 @@ def make_rows(workspace: Workspace, session: Session, kind: str) -> Mapping[str,
     """
     clean, aside = {"items": (ITEMS, ITEMS_QUARANTINE), "users": (USERS, USERS_QUARANTINE)}[kind]
     session.define(f"landed.{kind}", landed_sql(workspace.shop, kind))
-    return _split(workspace.shop, session, rows_sql(kind), f"{kind}_checked", clean, aside)
+    return _split(workspace.shop, session, rows_sql(workspace.shop, kind), f"{kind}_checked", clean, aside)
 
 
 def _split(
@@ -210,17 +245,22 @@ def _split(
     session.materialise(checked, sql["checked"])
     rows = session.query(sql[clean.key])
     set_aside = session.query(sql[aside.key])
-    reasons = _counts(set_aside)
+    reasons = reasons_of(set_aside)
     again = session.query(f"select count(*) as n from {checked} where reason = 'repeated'").column("n")[0].as_py()
     repeated = {"n_repeated": str(again)} if again else {}
-    wished = {rule.reason for source in shop.sources.values() for rule in source.filters}
-    faults = sum(n for reason, n in reasons.items() if reason not in wished.union(BOOKKEEPING))
+    faults = sum(n for reason, n in reasons.items() if reason not in wished(shop).union(BOOKKEEPING))
     return {
         clean.key: Made(data=rows, quarantined=faults, remark=f" (set aside: {reasons})" if reasons else ""),
         aside.key: Made(data=set_aside, notes={f"n_{reason}": str(n) for reason, n in reasons.items()} | repeated),
     }
 
 
-def _counts(set_aside: pa.Table) -> dict[str, int]:
+def wished(shop: Shop) -> set[str]:
+    """Reasons of the shop's own filters."""
+    return {rule.reason for source in shop.sources.values() for rule in source.filters}
+
+
+def reasons_of(set_aside: pa.Table) -> dict[str, int]:
+    """Rows that were set aside, counted by reason."""
     found = pc.value_counts(set_aside.column("reason").combine_chunks())
     return dict(sorted((x["values"], x["counts"]) for x in json.loads(json.dumps(found.to_pylist()))))

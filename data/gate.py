@@ -24,6 +24,8 @@ class Made(Frozen):
     """(n, c) rows to publish."""
     quarantined: int = 0
     """Rows set aside for a fault while making it."""
+    kept: int | None = None
+    """Rows read that had no fault, where they are not the rows of the table; None: they are."""
     notes: Mapping[str, str] = {}
     """Facts for the commit."""
     lag_days: float = 0
@@ -66,6 +68,7 @@ def gate(workspace: Workspace, contract: Table, made: Made, session: Session, *,
         rows=batch.num_rows,
         orphans=_orphans(contract, batch, session),
         quarantined=made.quarantined,
+        kept=made.kept,
         lag_days=made.lag_days if is_last else 0,
         max_lag_days=made.max_lag_days,
     )

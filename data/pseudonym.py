@@ -13,6 +13,8 @@ KEY_BYTES = 32
 KEY_VARIABLE = "PORTRAIT_KEY"
 KEY_FILE = Path("var/keys/pseudonym.key")
 PREFIX = "u_"
+DEFAULT_KIND = "user"
+"""The kind of identifiers that no shop file names; their pseudonyms are made with the key itself."""
 DIGEST_CHARACTERS = 32
 
 
@@ -38,6 +40,22 @@ def pseudonymise(ids: Sequence[str], key: bytes) -> list[str]:
     if len(key) != KEY_BYTES:
         raise KeyFault(f"The pseudonym key has {len(key)} bytes; it must have {KEY_BYTES}.")
     return [PREFIX + hmac.digest(key, text.encode(), hashlib.sha256).hex()[:DIGEST_CHARACTERS] for text in ids]
+
+
+def key_of(kind: str, key: bytes) -> bytes:
+    """The key for the identifiers of one kind, so that equal texts of two kinds are two pseudonyms.
+
+    Args:
+        kind: Kind of identifier, as the shop file names it.
+        key: 32 bytes.
+
+    Returns:
+        32 bytes: the key itself for `DEFAULT_KIND`, so that naming further kinds changes none of its pseudonyms; else
+        a key derived from both (HMAC-SHA-256 as a key derivation function, NIST SP 800-108r1).
+    """
+    if kind == DEFAULT_KIND:
+        return key
+    return hmac.digest(key, f"portrait identifier kind {kind}".encode(), hashlib.sha256)
 
 
 def ephemeral_key() -> bytes:

@@ -66,6 +66,7 @@ def batch_measures(
     rows: int,
     orphans: Mapping[str, int],
     quarantined: int,
+    kept: int | None = None,
     lag_days: float = 0,
     max_lag_days: float | None = None,
 ) -> list[Measure]:
@@ -76,6 +77,7 @@ def batch_measures(
         rows: rows of the cleaned batch.
         orphans: rows per referring column whose target is missing; a reference that is not counted has not passed.
         quarantined: rows that were set aside for a fault (duplicates are not faults).
+        kept: rows without one, where they are not the rows of the batch (edges become identifiers); None: they are.
         lag_days: days from the newest row that the table would have to the end of the calendar, or to today.
         max_lag_days: what the shop allows; None: anything.
 
@@ -88,7 +90,7 @@ def batch_measures(
         if reference.column in orphans:
             found.append(Measure(name=name, value=orphans[reference.column], maximum=0))
     if contract.max_quarantine_share is not None:
-        share = quarantined / max(rows + quarantined, 1)
+        share = quarantined / max((rows if kept is None else kept) + quarantined, 1)
         found.append(Measure(name="quarantine_share", value=share, maximum=contract.max_quarantine_share))
     if contract.is_timely:
         limit = UNLIMITED_DAYS if max_lag_days is None else max_lag_days

@@ -13,10 +13,10 @@ from typing import Any
 
 from data import refusals
 from data.build import published_verdicts
-from data.contracts import TABLES
 from data.contracts.raw import raw_table
 from data.contracts.reasons import reason_of
 from data.contracts.schema import Table
+from data.core import contracts_of
 from data.evaluation_report import replacing
 from data.quality import Verdict
 from data.quality_page import Facts, render
@@ -68,7 +68,7 @@ def quality_facts(workspace: Workspace, run_id: str) -> Facts:
     """
     earlier = _earlier(workspace)
     standing = refusals.standing(workspace)
-    contracts = [raw_table(name, s.kind) for name, s in workspace.shop.sources.items()] + list(TABLES.values())
+    contracts = contracts_of(workspace.shop)
     return {
         "shop": workspace.shop.name,
         "run_id": run_id,

@@ -14,17 +14,19 @@ import pyarrow as pa
 from data import core
 from data.build import is_current, stale_days
 from data.contracts.core import EVENTS, ITEMS, USERS
+from data.contracts.identity import IDENTITIES
 from data.contracts.raw import raw_table
 from data.contracts.reasons import QUARANTINES, declared_for
 from data.contracts.schema import Frozen, Table
 from data.engine import Session
+from data.identity import judge, what_decides
 from data.ingest import NO_DAY
 from data.lake import digest
 from data.shop.config import Shop
 from data.shop.errors import ShopError
 from data.workspace import Workspace
 
-CLEAN = {"events": EVENTS, "items": ITEMS, "users": USERS}
+CLEAN = {"events": EVENTS, "items": ITEMS, "users": USERS, "identities": IDENTITIES}
 """Kind of source -> contract of the clean rows."""
 
 SEEN = "seen.quarantine"
@@ -85,7 +87,7 @@ def totals(workspace: Workspace, kind: str) -> dict[str, int]:
 
     Args:
         workspace: the shop.
-        kind: `events`, `items` or `users`.
+        kind: `events`, `items`, `users` or `identities`.
 
     Returns:
         Every reason that such rows can have -> rows, 0 where there is none, so that no series ever stops.
@@ -177,6 +179,18 @@ def _aside(workspace: Workspace, waiting: bool) -> Iterator[Session]:
 
 def _judge(workspace: Workspace, session: Session, kind: str, contract: Table) -> None:
     """Show what the next batch would set aside under the contract's key: nothing where nothing waits."""
+    sources = core.inputs_of(workspace.shop, kind)
+    if kind == "identities":
+        version, config = what_decides(workspace.shop)
+        is_waiting = workspace.shop.has_identities and not is_current(
+            workspace, [contract, IDENTITIES], sources, code_version=version, config=config
+        )
+        for table in sources:
+            session.attach(table, workspace.lake)
+        session.register(
+            contract.key, judge(workspace.shop, session)[1] if is_waiting else contract.arrow_schema().empty_table()
+        )
+        return
     if kind == "events":
         sql, by_day = core.events_sql(workspace), core.days_of_events(workspace.shop)
         waits = stale_days(workspace, [contract, EVENTS], by_day, [ITEMS], code_version=digest(sql))
@@ -186,10 +200,10 @@ def _judge(workspace: Workspace, session: Session, kind: str, contract: Table) -
         versions = {"day": pa.array(waits, pa.date32()), "input_version": pa.array([""] * len(waits), pa.string())}
         session.register("input_versions", pa.table(versions))
     else:
-        sql, sources = core.rows_sql(kind), core.sources_of(workspace.shop, kind)
+        sql = core.rows_sql(workspace.shop, kind)
         is_waiting = not is_current(workspace, [contract, CLEAN[kind]], sources, code_version=digest(sql))
         for table in sources:
             session.attach(table, workspace.lake)
-    session.define(f"landed.{kind}", f"select * from ({core.landed_sql(workspace.shop, kind)}) where {is_waiting}")
+    session.define(f"landed.{kind}", f"select * from ({core.resolved_sql(workspace.shop, kind)}) where {is_waiting}")
     session.materialise(f"{kind}_checked", sql["checked"])
     session.define(contract.key, sql[contract.key])

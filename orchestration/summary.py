@@ -6,11 +6,12 @@ from typing import Any
 from rich.table import Table as RichTable
 
 from assets.release import RELEASE_TABLES
+from data import core
 from data.build import published_verdicts
-from data.contracts import TABLES
+from data.contracts import TABLES, identity
 from data.contracts.core import EVENTS_QUARANTINE, ITEMS_QUARANTINE, USERS_QUARANTINE
 from data.contracts.out import EVALUATION
-from data.contracts.raw import raw_table
+from data.contracts.raw import FIELDS, raw_table
 from data.contracts.schema import Table
 from data.ledger import LedgerError
 from data.quality import said_of
@@ -23,8 +24,7 @@ METRIC = "ndcg"
 
 def contracts_of(workspace: Workspace) -> list[Table]:
     """Contracts of all tables that this shop can have: its raw tables, and everything made from them."""
-    raw = [raw_table(name, source.kind) for name, source in workspace.shop.sources.items()]
-    return [*raw, *TABLES.values()]
+    return core.contracts_of(workspace.shop)
 
 
 def summary(workspace: Workspace, seconds: float | None = None) -> RichTable:
@@ -63,12 +63,12 @@ def rows_in(workspace: Workspace) -> str:
     for name, source in workspace.shop.sources.items():
         published = workspace.lake.published(raw_table(name, source.kind).key)
         counts[source.kind] = counts.get(source.kind, 0) + (published.rows if published else 0)
-    return ", ".join(f"{counts[kind]:,} {kind}" for kind in ("events", "items", "users") if kind in counts)
+    return ", ".join(f"{counts[kind]:,} {kind}" for kind in FIELDS if kind in counts)
 
 
 def quarantined(workspace: Workspace) -> str:
     """Rows that were set aside, by reason."""
-    aside = (EVENTS_QUARANTINE, ITEMS_QUARANTINE, USERS_QUARANTINE)
+    aside = (EVENTS_QUARANTINE, ITEMS_QUARANTINE, USERS_QUARANTINE, identity.IDENTITIES_QUARANTINE)
     union = " union all ".join(f"select reason from {table.key}" for table in aside)
     sql = f"select reason, count(*) as n from ({union}) group by reason order by n desc, reason"
     found = query(workspace, aside, sql)

@@ -60,7 +60,19 @@ USER_FIELDS: tuple[Column, ...] = (
     _text("fault", "Why the line itself could not be read; NULL for a readable line.", "operational"),
 )
 
-FIELDS = {"events": EVENT_FIELDS, "items": ITEM_FIELDS, "users": USER_FIELDS}
+IDENTITY_FIELDS: tuple[Column, ...] = (
+    Column(name="user_id", type="text", doc="Keyed pseudonym of one identifier.", sensitivity="pseudonym"),
+    _text("user_kind", "Kind of that identifier, as the shop file names it.", "operational"),
+    Column(name="other_id", type="text", doc="Keyed pseudonym of the other identifier.", sensitivity="pseudonym"),
+    _text("other_kind", "Kind of the other identifier.", "operational"),
+    Column(name="observed_at_utc", type="timestamp", doc="Parsed instant in UTC; NULL where it does not parse."),
+    _text("observed_at_text", "The time as it landed."),
+    _text("is_authenticated", "Whether the person had proved who they are, as it landed."),
+    _text("is_revoked", "Whether the row undoes the edge, as it landed."),
+    _text("fault", "Why the line itself could not be read; NULL for a readable line.", "operational"),
+)
+
+FIELDS = {"events": EVENT_FIELDS, "items": ITEM_FIELDS, "users": USER_FIELDS, "identities": IDENTITY_FIELDS}
 
 
 def raw_table(source: str, kind: str) -> Table:
@@ -68,7 +80,7 @@ def raw_table(source: str, kind: str) -> Table:
 
     Args:
         source: name of the source in the shop file.
-        kind: `events`, `items` or `users`.
+        kind: `events`, `items`, `users` or `identities`.
 
     Returns:
         The contract with key `raw.<source>`.

@@ -6,9 +6,15 @@ The SQL that judges rows is the one place that gives reasons; a test holds the t
 from typing import Literal
 
 from data.contracts.core import EVENTS_QUARANTINE, ITEMS_QUARANTINE, USERS_QUARANTINE
+from data.contracts.identity import IDENTITIES_QUARANTINE
 from data.contracts.schema import Frozen
 
-QUARANTINES = {"events": EVENTS_QUARANTINE, "items": ITEMS_QUARANTINE, "users": USERS_QUARANTINE}
+QUARANTINES = {
+    "events": EVENTS_QUARANTINE,
+    "items": ITEMS_QUARANTINE,
+    "users": USERS_QUARANTINE,
+    "identities": IDENTITIES_QUARANTINE,
+}
 """Kind of source -> contract of what core sets aside of it."""
 
 
@@ -21,7 +27,7 @@ class Reason(Frozen):
     """What is the matter with the row."""
     remedy: str
     """What the owner of the data can do about it."""
-    kinds: tuple[Literal["events", "items", "users"], ...] = ("events",)
+    kinds: tuple[Literal["events", "items", "users", "identities"], ...] = ("events",)
     """Kinds of sources whose rows can have it."""
     is_fault: bool = True
     """Whether such rows count towards the quarantine share; bookkeeping does not."""
@@ -56,7 +62,7 @@ REASONS: tuple[Reason, ...] = (
         name="unreadable_line",
         meaning="The line has too few or too many fields, an open quote, or is no JSON object.",
         remedy="correct the line and deliver the file again; if all lines have it, correct `csv.quote` or `csv.escape`",
-        kinds=("events", "items", "users"),
+        kinds=("events", "items", "users", "identities"),
     ),
     Reason(
         name="missing_event_id",
@@ -89,11 +95,13 @@ REASONS: tuple[Reason, ...] = (
         name="unparsable_time",
         meaning="The time does not parse.",
         remedy="correct `time.format`, or the time in the file",
+        kinds=("events", "identities"),
     ),
     Reason(
         name="missing_time",
-        meaning="The event has no time although its source has a time column.",
+        meaning="The row has no time although its source has a time column.",
         remedy="correct `time.column`, or filter such rows",
+        kinds=("events", "identities"),
     ),
     Reason(
         name="time_before_calendar",
@@ -138,6 +146,51 @@ REASONS: tuple[Reason, ...] = (
         kinds=("users",),
     ),
     Reason(
+        name="missing_identifier",
+        meaning="The edge names one identifier only.",
+        remedy="correct `columns.user_id` and `columns.other_id`, or filter such rows",
+        kinds=("identities",),
+    ),
+    Reason(
+        name="same_identifier",
+        meaning="The edge joins an identifier with itself.",
+        remedy="correct `columns.other_id`, or its `identifier`",
+        kinds=("identities",),
+    ),
+    Reason(
+        name="unparsable_authenticated",
+        meaning="It cannot be told whether the person had proved who they are.",
+        remedy="write yes, no, true, false, y, n, 1 or 0 in the file",
+        kinds=("identities",),
+    ),
+    Reason(
+        name="unparsable_revoked",
+        meaning="It cannot be told whether the row undoes the edge.",
+        remedy="write yes, no, true, false, y, n, 1 or 0 in the file",
+        kinds=("identities",),
+    ),
+    Reason(
+        name="not_authenticated",
+        meaning="The person had not proved who they are, so that the row joins nobody.",
+        remedy="nothing, if it was meant; otherwise correct `columns.is_authenticated`",
+        kinds=("identities",),
+        is_fault=False,
+    ),
+    Reason(
+        name="two_people",
+        meaning="The edge would make one person of two who share an identifier.",
+        remedy="nothing, if two people share a device; an edge between their two ids says that they are one person",
+        kinds=("identities",),
+        is_fault=False,
+    ),
+    Reason(
+        name="component_too_large",
+        meaning="The edges join more identifiers than a person can have.",
+        remedy="filter the test account or placeholder that joins them, or raise `identity.max_identifiers`",
+        kinds=("identities",),
+        is_fault=False,
+    ),
+    Reason(
         name="superseded",
         meaning="A later row of the same item or person stands in its place.",
         remedy="nothing: the last row wins",
@@ -165,7 +218,7 @@ def reason_of(name: str) -> Reason:
         name=name,
         meaning="A filter of the shop file leaves such rows out.",
         remedy="nothing, if it was meant; otherwise change the filter under `sources`",
-        kinds=("events", "items", "users"),
+        kinds=("events", "items", "users", "identities"),
         is_fault=False,
     )
 

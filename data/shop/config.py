@@ -11,7 +11,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from data.contracts.schema import Frozen
-from data.shop.source import Source, Zone
+from data.pseudonym import DEFAULT_KIND
+from data.shop.source import ID_COLUMNS, Source, Zone
 
 _SWITCH = {True: "on", False: "off"}  # YAML 1.1 reads the words on and off as booleans
 
@@ -75,6 +76,21 @@ class Gates(Frozen):
         return frozenset(name for name, action in self.model_dump().items() if action == "block")
 
 
+class Identity(Frozen):
+    """How several identifiers of one person are joined; the edges come from sources of kind `identities`."""
+
+    kinds: Annotated[tuple[str, ...], Field(min_length=1)] = (DEFAULT_KIND,)
+    """Kinds of identifier, the best known first: it stands for the person, and two of it are two people."""
+    max_identifiers: Annotated[int, Field(ge=2)] = 20
+    """Most identifiers that one person may have; what is joined to more is no person, and stays apart."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len(set(self.kinds)) < len(self.kinds):
+            raise ValueError("kinds: a kind stands twice; remove one")
+        return self
+
+
 NO_POPULATION = (
     "declared_users is missing; declare the publicly known size of the user base, rounded as you like: "
     "the privacy plan is drawn up for it before data is read."
@@ -110,6 +126,8 @@ class Shop(Frozen):
     """The evaluation window."""
     gates: Gates = Gates()
     """Which comparisons with the shop's past block a batch; none does by default."""
+    identity: Identity = Identity()
+    """One person, several ids."""
     sources: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Source], Field(min_length=1)]
     """Source name -> declaration."""
 
@@ -124,6 +142,11 @@ class Shop(Frozen):
     def is_timed(self) -> bool:
         """Whether any event carries a timestamp; without one, evaluation holds out per user."""
         return any(source.time for source in self.sources.values() if source.kind == "events")
+
+    @property
+    def has_identities(self) -> bool:
+        """Whether any source joins identifiers; without one, every identifier is a person."""
+        return any(source.kind == "identities" for source in self.sources.values())
 
     def delta(self, n_users: int) -> float:
         """Return the delta of the plan.
@@ -151,6 +174,12 @@ class Shop(Frozen):
             raise ValueError("sources: none has kind events; Portrait needs at least one")
         if self.is_timed and self.calendar is None:
             raise ValueError("calendar: missing; sources with a time need `calendar: {start: YYYY-MM-DD}`")
+        for name, source in self.sources.items():
+            for column in ID_COLUMNS:
+                kind = source.columns[column].identifier if column in source.columns else self.identity.kinds[0]
+                if kind not in self.identity.kinds:
+                    place = f"sources.{name}.columns.{column}.identifier"
+                    raise ValueError(f"{place}: '{kind}' is no kind of this shop; list it under identity.kinds")
         privacy = self.privacy
         if privacy.mode == "off" and not (self.public_benchmark or privacy.allow_off_on_own_data):
             raise ValueError("privacy.mode: off is for public benchmarks; set it on, or allow_off_on_own_data: true")

@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from data.connectors import SourceFile
 from data.contracts.raw import FIELDS, raw_table
-from data.pseudonym import pseudonymise
+from data.pseudonym import key_of, pseudonymise
 from data.shop.config import Shop
 from data.shop.reading import Staged, literal, stage
-from data.shop.source import UNIX_FORMATS, Column, EventType, Filter, Source, Time
+from data.shop.source import ID_COLUMNS, UNIX_FORMATS, Column, EventType, Filter, Source, Time
 
 EPOCH = dt.date(1970, 1, 1)
 """The `day` of rows without a readable time."""
@@ -153,12 +153,16 @@ def wanted_columns(source: Source) -> dict[str, bool]:
 
 
 def _fields(source: Source, staged: Staged, zone: str) -> dict[str, str]:
-    """Render every mapped contract column as SQL over the staged text; `user_id` as it landed."""
+    """Render every mapped contract column as SQL over the staged text; ids of persons as they landed."""
     texts = {name: _said(text) for name, text in staged.columns.items()}
     fields = {name: _column(name, column, texts) for name, column in source.columns.items()}
     instant = instant_sql(source.time, staged.columns[source.time.column], zone) if source.time else "NULL"
     if source.kind == "items":
         fields["updated_at_utc"] = f"CAST({instant} AS TIMESTAMP)"
+    if source.kind == "identities":
+        fields["user_kind"], fields["other_kind"] = (literal(source.columns[c].identifier) for c in ID_COLUMNS)
+        if source.time:
+            fields |= {"observed_at_utc": instant, "observed_at_text": texts[source.time.column]}
     if source.kind == "events":
         fields["event_type"] = _event_type(source.event_type, texts)
         if source.time:
@@ -243,28 +247,44 @@ def _sum(parts: list[str]) -> str:
 
 
 def _people(connection: duckdb.DuckDBPyConnection, source: Source, staged: Staged, key: bytes) -> pa.Table:
-    """Return (raw, user_id) of the distinct user texts of the file; texts that name nobody have a null user."""
-    column = source.columns.get("user_id")
+    """Return (named_in, raw, pseudonym) of the distinct texts of each id column that name somebody."""
     texts = {name: _said(text) for name, text in staged.columns.items()}
-    text = _column("user_id", column, texts) if column else "NULL"
-    distinct = f"SELECT DISTINCT CAST({text} AS VARCHAR) AS raw FROM {staged.table}"
-    raw: list[str | None] = connection.sql(distinct).to_arrow_table()["raw"].to_pylist() if column else []
-    named = {text: text.strip() for text in raw if text is not None and text.strip().lower() not in _NO_USER}
-    ids = list(named.values())
-    users = ids if source.id_form == "pseudonymised" else pseudonymise(ids, key)
-    return pa.table({"raw": pa.array(named, pa.string()), "user_id": pa.array(users, pa.string())})
+    found: dict[str, list[str]] = {"named_in": [], "raw": [], "pseudonym": []}
+    for name in ID_COLUMNS:
+        if column := source.columns.get(name):
+            distinct = f"SELECT DISTINCT CAST({_column(name, column, texts)} AS VARCHAR) AS raw"
+            raw = connection.sql(f"{distinct} FROM {staged.table}").to_arrow_table()["raw"].to_pylist()
+            named = {text: text.strip() for text in raw if text is not None and text.strip().lower() not in _NO_USER}
+            ids = list(named.values())
+            if source.id_form == "raw":
+                ids = pseudonymise(ids, key_of(column.identifier, key))
+            for column_of, values in zip(found, ([name] * len(ids), named, ids), strict=True):
+                found[column_of].extend(values)
+    return pa.table({name: pa.array(values, pa.string()) for name, values in found.items()})
 
 
 def _named(source: Source, staged: Staged, zone: str) -> str:
-    """Render (line, fault, contract columns) of the staged rows, users as pseudonyms."""
+    """Render (line, fault, contract columns) of the staged rows, persons as pseudonyms."""
     fields = _fields(source, staged, zone)
     fault = _fault(source.filters, staged.columns)
     columns = [field.name for field in FIELDS[source.kind] if field.name not in ("fault", "day")]
+    if source.kind == "events" and "other_id" in source.columns:
+        columns.append("other_id")
     picks = ", ".join(f"{fields.get(column, 'NULL')} AS {column}" for column in columns)
     query = f"SELECT line, {fault} AS fault, {picks} FROM {staged.table}"
-    if "user_id" not in columns:
+    mapped = [name for name in ID_COLUMNS if name in source.columns]
+    if not mapped:
         return query
-    return f"SELECT n.* REPLACE (p.user_id AS user_id) FROM ({query}) AS n LEFT JOIN people AS p ON n.user_id = p.raw"
+    joins = "".join(
+        f" LEFT JOIN people AS {name}s ON {name}s.named_in = '{name}' AND n.{name} = {name}s.raw" for name in mapped
+    )
+    if source.kind != "events":
+        known = ", ".join(f"{name}s.pseudonym AS {name}" for name in mapped)
+        return f"SELECT n.* REPLACE ({known}) FROM ({query}) AS n{joins}"
+    # The better known identifier has the event; that the line holds two joins nobody.
+    known = "coalesce(" + ", ".join(f"{name}s.pseudonym" for name in mapped) + ")"
+    less = " EXCLUDE (other_id)" if "other_id" in mapped else ""
+    return f"SELECT n.*{less} REPLACE ({known} AS user_id) FROM ({query}) AS n{joins}"
 
 
 def _records_query(source: Source, named: str) -> str:

@@ -135,6 +135,12 @@ def _judge(
         tests += _event_tests(source, calendar)
     elif source.kind == "items":
         tests.append(("fault IS NULL AND item_id IS NULL", "have no item id", "correct columns.item_id"))
+    elif source.kind == "identities":
+        proved = "fault IS NULL AND lower(trim(is_authenticated)) IN ('1', 'true', 'yes', 'y')"
+        lacks = f"{proved} AND (user_id IS NULL OR other_id IS NULL)"
+        tests.append((lacks, "name one identifier only", "correct columns.user_id and columns.other_id"))
+        nobody = f"fault IS NULL AND NOT EXISTS (SELECT 1 FROM batch WHERE {proved})"
+        tests.append((nobody, "authenticate nobody", "correct columns.is_authenticated"))
     problems = []
     for test, what, remedy in tests:
         query = f"SELECT count(*), min(line) FROM batch WHERE {test}"

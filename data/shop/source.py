@@ -12,20 +12,32 @@ from pydantic import BeforeValidator, Field, model_validator
 from data.contracts.core import EVENT_TYPES, EVENTS
 from data.contracts.raw import FIELDS
 from data.contracts.schema import OCCASIONS, Frozen, Occasion
+from data.pseudonym import DEFAULT_KIND
 from data.shop.handling import Handling, Policed, require_offered
 from data.shop.origin import origin_fault
 
-Kind = Literal["events", "items", "users"]
+Kind = Literal["events", "items", "users", "identities"]
 Format = Literal["csv", "jsonl", "parquet"]
 
-_DERIVED = ("occurred_at_text", "updated_at_utc", "day", "fault")
+_DERIVED = (
+    "occurred_at_text", "updated_at_utc", "day", "fault",
+    "observed_at_utc", "observed_at_text", "user_kind", "other_kind",
+)  # fmt: skip
 CONTRACT_COLUMNS: dict[Kind, tuple[str, ...]] = {
-    "events": tuple(column.name for column in FIELDS["events"] if column.name not in _DERIVED),
+    "events": (*(column.name for column in FIELDS["events"] if column.name not in _DERIVED), "other_id"),
     "items": tuple(column.name for column in FIELDS["items"] if column.name not in _DERIVED),
     "users": tuple(column.name for column in FIELDS["users"] if column.name not in _DERIVED),
+    "identities": tuple(column.name for column in FIELDS["identities"] if column.name not in _DERIVED),
 }
 """What a source may map onto, of each kind."""
-REQUIRED_COLUMNS: dict[Kind, tuple[str, ...]] = {"events": ("user_id",), "items": ("item_id",), "users": ("user_id",)}
+REQUIRED_COLUMNS: dict[Kind, tuple[str, ...]] = {
+    "events": ("user_id",),
+    "items": ("item_id",),
+    "users": ("user_id",),
+    "identities": ("user_id", "other_id", "is_authenticated"),
+}
+ID_COLUMNS = ("user_id", "other_id")
+"""Columns that name a person: pseudonymised on reading. In events, `other_id` stands in where `user_id` is empty."""
 LIST_COLUMNS = ("category_path", "title", "description", "discount", "attributes")
 """Columns that may be made of several source columns: joined by ` > `, joined by a blank, summed, a JSON object."""
 COMPRESSIONS = (".gz", ".zst")
@@ -104,6 +116,8 @@ class Column(Frozen):
     """The same of a text that is no number."""
     out_of_range: Policed = None
     """The same of a number outside the contract's bounds."""
+    identifier: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)] = DEFAULT_KIND
+    """Of user_id and other_id: the kind of identifier, one of the shop's `identity.kinds`."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -246,7 +260,7 @@ class Source(Frozen):
     """Events only."""
     time: Annotated[Time, BeforeValidator(lambda v: {"column": v} if isinstance(v, str) else v)] | None = None
     """When an event happened; absent: this source has no timestamps. Of items: since when the row says so (the newest
-    row of an item wins)."""
+    row of an item wins). Of identities: since when the edge is known."""
     returns: Literal["negative_quantity"] | None = None
     """negative_quantity: a purchase of a negative quantity is a return of that quantity; null: it is a fault."""
     id_form: Literal["raw", "pseudonymised"] = "raw"
@@ -277,8 +291,8 @@ class Source(Frozen):
         if self.kind != "events":
             if self.event_type or self.returns:
                 raise ValueError(f"event_type and returns are for events, not for {self.kind}; remove them")
-            if self.time and self.kind != "items":
-                raise ValueError(f"time is for events and items, not for {self.kind}; remove it")
+            if self.time and self.kind not in ("items", "identities"):
+                raise ValueError(f"time is for events, items and identities, not for {self.kind}; remove it")
         elif self.event_type is None:
             raise ValueError("event_type: missing; write `event_type: purchase`, or a column and its values")
         elif "item_id" not in self.columns and "text" not in self.columns:
@@ -303,6 +317,8 @@ class Source(Frozen):
                 raise ValueError(f"columns.{name}: {self.kind} have no such column; use one of {', '.join(known)}")
             if len(column.columns) > 1 and name not in LIST_COLUMNS:
                 raise ValueError(f"columns.{name}: several columns are for {', '.join(LIST_COLUMNS)}; name one")
+            if column.identifier != DEFAULT_KIND and name not in ID_COLUMNS:
+                raise ValueError(f"columns.{name}: identifier is for {' and '.join(ID_COLUMNS)}; remove it")
         for name in REQUIRED_COLUMNS[self.kind]:
             if name not in self.columns:
                 raise ValueError(f"columns.{name}: missing; {self.kind} need it")
@@ -320,7 +336,7 @@ class Source(Frozen):
     @model_validator(mode="after")
     def _no_source_column_twice(self) -> Self:
         taken: dict[str, str] = {}
-        for name in ("event_id", "user_id", "item_id", "quantity", "value"):
+        for name in ("event_id", *ID_COLUMNS, "item_id", "quantity", "value"):
             column = self.columns.get(name)
             if column is None or column.column is None:
                 continue
@@ -331,10 +347,11 @@ class Source(Frozen):
 
     @model_validator(mode="after")
     def _raw_ids_go_nowhere_else(self) -> Self:
-        user = self.columns["user_id"].column if "user_id" in self.columns else None
-        if self.id_form == "raw" and user is not None and user == self.watermark:
+        users = {self.columns[name].column for name in ID_COLUMNS if name in self.columns} - {None}
+        if self.id_form == "raw" and (user := self.watermark) in users:
             raise ValueError(f"watermark: '{user}' names the user and would be stored as it is; choose another column")
         for name, column in self.columns.items():
-            if self.id_form == "raw" and name != "user_id" and user in column.sources:
+            if self.id_form == "raw" and name not in ID_COLUMNS and (named := users & set(column.sources)):
+                user = sorted(map(str, named))[0]
                 raise ValueError(f"columns.{name}: '{user}' names the user and would be stored as it is; remove it")
         return self

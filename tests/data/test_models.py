@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import data
+from data.core import landed_columns
 from data.features import daily_model
 from data.macros import MACROS
 from data.models import model
@@ -38,6 +39,8 @@ PARAMETERS = {
     "core/events_imputed": RULES,
     "core/events_settled": SETTLED,
     "core/events_checked": {"settled": model("core/events_settled", **SETTLED), "filled": ["place"], **RULES},
+    "core/events_resolved": {"landed": "select * from raw.tills", "columns": tuple(landed_columns("events"))},
+    "core/users_checked": {"is_resolved": False},
     "core/rows_quarantine": {"checked": "items_checked", "user_id": "c.user_id", "row_id": "c.item_id"},
 }
 
@@ -50,6 +53,10 @@ def test_there_are_models_and_macros():
 def test_a_model_is_portable(name):
     assert lint(model(name, **PARAMETERS.get(name, {}))) == []
     assert to_spark(model(name, **PARAMETERS.get(name, {})))
+
+
+def test_the_customers_of_a_shop_that_joins_identifiers_are_portable():
+    assert lint(model("core/users_checked", is_resolved=True)) == []
 
 
 def test_the_daily_sums_are_portable():

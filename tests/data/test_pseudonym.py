@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from data.pseudonym import KeyFault, load_key, pseudonymise
+from data.pseudonym import KeyFault, key_of, load_key, pseudonymise
 
 KEY = bytes(range(32))
 
@@ -18,6 +18,13 @@ def test_is_truncated_hmac_sha256() -> None:
     assert pseudonymise(["Zoë 17", "b", "Zoë 17"], KEY)[0] == expected
     assert len(set(pseudonymise(["Zoë 17", "b", "Zoë 17"], KEY))) == 2
     assert pseudonymise(["b"], KEY) != pseudonymise(["b"], KEY[::-1])
+
+
+def test_kinds_of_identifier_have_keys_of_their_own_and_the_first_kind_keeps_today_s() -> None:
+    assert key_of("user", KEY) == KEY
+    keys = {key_of(kind, KEY) for kind in ("user", "cookie", "email")}
+    assert len(keys) == 3 and all(len(key) == 32 for key in keys)
+    assert len({pseudonymise(["1000"], key)[0] for key in keys}) == 3
 
 
 @pytest.mark.parametrize("text", [KEY.hex(), KEY.hex().upper() + "\n", base64.b64encode(KEY).decode()])

@@ -9,10 +9,12 @@ from sqlglot import exp
 from data.contracts.reasons import BOOKKEEPING, REASONS, declared_for, reason_of
 from data.core import events_sql, rows_sql
 from data.dictionary import render
+from data.identity import TOO_LARGE, TWO_PEOPLE, identities_sql
 from data.quarantine import reasons_of, totals
 from data.shop.reading import UNREADABLE
 from tests.support.shops import YAML, workspace_of, write_shop
 
+NO_FAULTS = {"duplicate", "superseded", "cancelled", "not_authenticated", TOO_LARGE, TWO_PEOPLE}
 DECIDING = ("fault_found", "outcome", "reason", "final_reason")
 """Columns of the models in which reasons are given."""
 
@@ -37,9 +39,14 @@ def workspace(tmp_path):
 
 @pytest.mark.parametrize("kind", ["events", "items", "users"])
 def test_declared_reasons_are_those_that_the_sql_and_the_reader_give(workspace, kind):
-    sql = events_sql(workspace) if kind == "events" else rows_sql(kind)
+    sql = events_sql(workspace) if kind == "events" else rows_sql(workspace.shop, kind)
     repeats = {"repeated"} if kind == "items" else set()  # of a catalogue row: counted, not set aside
     assert given(sql["checked"]) | {UNREADABLE} == {reason.name for reason in declared_for(kind)} | repeats
+
+
+def test_declared_reasons_of_edges_are_those_of_rows_and_of_what_they_would_join():
+    found = given(identities_sql()["checked"]) | {UNREADABLE, TOO_LARGE, TWO_PEOPLE}
+    assert found == {reason.name for reason in declared_for("identities")}
 
 
 def test_a_reason_that_nobody_declared_would_be_found():
@@ -48,7 +55,7 @@ def test_a_reason_that_nobody_declared_would_be_found():
 
 def test_each_reason_is_declared_once_with_meaning_and_remedy():
     names = [reason.name for reason in REASONS]
-    assert len(names) == len(set(names)) and set(BOOKKEEPING) == {"duplicate", "superseded", "cancelled"}
+    assert len(names) == len(set(names)) and set(BOOKKEEPING) == NO_FAULTS
     for reason in REASONS:
         assert reason.meaning.endswith(".") and reason.remedy and not reason.remedy.endswith(".")
 

@@ -183,12 +183,51 @@ def write_lines(path: Path, header: str, lines: Sequence[str]) -> Path:
     return path
 
 
-def remove_customer(folder: Path, name: str) -> int:
-    """Take every line of one customer out of the files of a lively shop; returns how many lines there were."""
+COOKIES = """\
+  web:
+    kind: events
+    path: web.csv
+    event_type: view
+    time: at
+    columns: {event_id: id, user_id: {column: visitor, identifier: cookie}, item_id: sku}
+  logins:
+    kind: identities
+    path: logins.csv
+    time: at
+    columns:
+      user_id: customer
+      other_id: {column: visitor, identifier: cookie}
+      is_authenticated: proved
+"""
+
+
+def cookies_of(number: int) -> tuple[str, str]:
+    """The two cookies of a customer of a shop with cookies."""
+    return f"Crumb{number:03d}Vega", f"Crumb{number:03d}Wels"
+
+
+def add_cookies(shop_file: Path, numbers: Sequence[int]) -> None:
+    """Give customers of a lively shop cookies with views and log-ins, and a tablet to the last two of them."""
+    text = shop_file.read_text(encoding="utf-8").replace("sources:\n", "identity: {kinds: [user, cookie]}\nsources:\n")
+    shop_file.write_text(text + COOKIES, encoding="utf-8")
+    seen, tablet = [(n, one) for n in numbers for one in cookies_of(n)], "Crumb999Tablet"
+    web = [
+        f"w{i}-{v},{one},sku{(7 * i + v) % N_ITEMS:03d},2024-01-{1 + (i + 3 * v) % 28:02d} 08:00:00"
+        for i, one in enumerate([*(one for _, one in seen), tablet])
+        for v in range(3)
+    ]
+    logins = [f"{customer(n)},{one},2024-01-{2 + n % 20:02d} 08:30:00,yes" for n, one in seen]
+    logins += [f"{customer(n)},{tablet},2024-01-05 08:30:00,yes" for n in numbers[-2:]]
+    write_lines(shop_file.parent / "web.csv", "id,visitor,sku,at", web)
+    write_lines(shop_file.parent / "logins.csv", "customer,visitor,at,proved", logins)
+
+
+def remove_customer(folder: Path, *names: str) -> int:
+    """Take every line that names a customer by one of these ids out of a lively shop; returns how many there were."""
     removed = 0
-    for path in (folder / "tills.csv", folder / "members.csv"):
+    for path in sorted(set(folder.glob("*.csv")) - {folder / "catalogue.csv"}):
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if name not in line.split(",")]
+        kept = [line for line in lines if not set(names) & set(line.strip().split(","))]
         removed += len(lines) - len(kept)
         path.write_text("".join(kept), encoding="utf-8")
     return removed

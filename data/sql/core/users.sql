@@ -2,7 +2,7 @@
 select
     c.user_id,
     coalesce(c.attributes, '{}') as attributes,
-    coalesce(lower(trim(c.consent, ' ')) in ('1', 'true', 'yes', 'y'), true) as consent
+    c.consents as consent
 from users_checked as c
 where c.reason is null
 order by c.user_id

@@ -146,3 +146,55 @@ def test_a_faulty_origin_is_one_sentence_without_a_secret(origin: str, says: str
 def test_databases_are_named_by_variables_or_paths(database: str) -> None:
     shop = parse_shop(GOOD.replace("path: sales/*.csv", TABLE.replace("${SHOP_DATABASE}", database)), Path("s.yaml"))
     assert shop.sources["sales"].is_table and shop.sources["sales"].path == ()
+
+
+JOINED = """\
+name: corner
+currency: EUR
+calendar: {start: 2020-01-01}
+identity: {kinds: [user, cookie]}
+sources:
+  sales:
+    kind: events
+    path: sales.csv
+    event_type: purchase
+    time: at
+    columns: {user_id: customer, other_id: {column: visitor, identifier: cookie}, item_id: code}
+  logins:
+    kind: identities
+    path: logins.csv
+    columns: {user_id: customer, other_id: {column: visitor, identifier: cookie}, is_authenticated: {constant: true}}
+"""
+
+
+def test_a_shop_may_join_identifiers() -> None:
+    shop = parse_shop(JOINED, Path("shop.yaml"))
+    assert shop.has_identities and shop.identity.max_identifiers == 20
+    assert shop.sources["logins"].columns["is_authenticated"].constant == "True"
+    assert not parse_shop(GOOD, Path("shop.yaml")).has_identities
+    # The time of an edge makes no shop with timestamps, and needs no calendar.
+    untimed = JOINED.replace("calendar: {start: 2020-01-01}\n", "").replace("    time: at\n", "")
+    assert not parse_shop(
+        untimed.replace("path: logins.csv", "path: logins.csv\n    time: at"), Path("s.yaml")
+    ).is_timed
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (
+            "kinds: [user, cookie]",
+            "kinds: [user]",
+            "identifier: 'cookie' is no kind of this shop; list it under identity.kinds",
+        ),
+        ("kinds: [user, cookie]", "kinds: [loyalty, cookie]", "'user' is no kind of this shop"),
+        ("kinds: [user, cookie]", "kinds: [user, cookie, user]", "a kind stands twice"),
+        ("kinds: [user, cookie]", "max_identifiers: 1", "identity.max_identifiers"),
+        (", is_authenticated: {constant: true}", "", "columns.is_authenticated: missing; identities need it"),
+        ("item_id: code}", "item_id: {column: code, identifier: cookie}}", "identifier is for user_id and other_id"),
+        ("item_id: code}", "item_id: code, session_id: visitor}", "'visitor' names the user and would be stored"),
+        ("other_id: {column: visitor,", "other_id: {column: customer,", "'customer' is already user_id"),
+    ],
+)
+def test_a_wrong_declaration_of_identifiers_is_one_sentence(old: str, new: str, says: str) -> None:
+    assert says in fault_of(JOINED.replace(old, new))

@@ -59,3 +59,26 @@ def test_missing_files_and_anonymous_sources(tmp_path: Path, make_shop: MakeShop
     assert preview(make_shop(source=SOURCE)).problems == (
         "sales: its first file has no rows; deliver rows or remove it.",
     )
+
+
+EDGES = """\
+    kind: identities
+    path: sales.csv
+    columns: {user_id: user, other_id: item, is_authenticated: what}
+  web:
+    kind: events
+    path: web.csv
+    event_type: view
+    time: at
+    columns: {user_id: user, item_id: item}
+"""
+
+
+def test_edges_that_join_nobody_are_told(tmp_path: Path, make_shop: MakeShop) -> None:
+    (tmp_path / "web.csv").write_text(HEADER + "u,i,pv,2020-03-01,1,2\n")
+    (tmp_path / "sales.csv").write_text(HEADER + "u,c,yes,,,\nu,,yes,,,\n,,no,,,\n")
+    [problem] = preview(make_shop(source=EDGES)).problems
+    assert problem.startswith("sales: 1 of the first 3 rows name one identifier only (first in line 2)")
+    (tmp_path / "sales.csv").write_text(HEADER + "u,c,no,,,\nu,,,,,\n")
+    [problem] = preview(make_shop(source=EDGES)).problems
+    assert problem.startswith("sales: 2 of the first 2 rows authenticate nobody")
