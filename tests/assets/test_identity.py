@@ -9,9 +9,9 @@ import pytest
 
 from data.contracts import TABLES, identity
 from data.contracts.raw import raw_table
+from data.expectations import expectation_names
 from data.people import profile_of, pseudonyms
 from data.pseudonym import key_of, load_key, pseudonymise
-from data.quality import expectation_names
 from data.workspace import Workspace
 from orchestration.definitions import build_defs
 from tests.support.runs import days

@@ -11,7 +11,7 @@ from data.gate import Made, Refused, gate
 from orchestration.definitions import build_defs
 from tests.support.corruption import corruptible, corruptions, drawn
 from tests.support.runs import days, execute
-from tests.support.shops import lively_shop, workspace_of
+from tests.support.shops import add_cookies, lively_shop, workspace_of
 
 LEARNT = ("model", "out")
 """Layers whose real rows take releases; theirs are drawn so that they keep the contract."""
@@ -35,7 +35,9 @@ CRITICAL = [
 def workspace(tmp_path_factory):
     """A shop in which every table up to the profiles has rows, and some of each kind were set aside."""
     folder = tmp_path_factory.mktemp("gates")
-    found = workspace_of(lively_shop(folder / "shop", 4, 12, 45), folder / "var")
+    shop_file = lively_shop(folder / "shop", 4, 12, 45)
+    add_cookies(shop_file, [2, 5, 7, 11])
+    found = workspace_of(shop_file, folder / "var")
     defs = build_defs(found)
     keys = [k for k in defs.resolve_asset_graph().materializable_asset_keys if k.path[0] not in LEARNT]
     with dg.DagsterInstance.ephemeral() as instance:
