@@ -110,7 +110,7 @@ def test_an_open_quote_costs_its_own_lines_alone(tmp_path: Path, make_shop: Make
     [
         (b"", "sales.csv: is empty; deliver it again"),
         (b"user;item;at;qty;paid\nu1;i1;2020-03-01;1;2\n", "has no column 'user'.*; set csv.delimiter to ';'"),
-        (b"User,item,at,qty,paid\nu1,i1,2020-03-01,1,2\n", "has no column 'user'; map 'User', or rename"),
+        (b"User,item,at,qty,paid\nu1,i1,2020-03-01,1,2\n", "has no column 'user'; map 'User', or give it its old name"),
         (b"person,item,at,qty,paid\nu1,i1,2020-03-01,1,2\n", "has no column 'user'; correct the column in the shop"),
         (b"user,item,at,qty,paid,user\nu1,i1,2020-03-01,1,2,u1\n", "has the column 'user' more than once"),
         (
