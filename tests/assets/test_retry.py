@@ -217,8 +217,8 @@ def test_a_corrected_shop_file_lets_the_rows_in_and_no_series_stops(tmp_path):
     assert done.after.entered["core.events"] == 46 and "2024-01-05" in line.changed(before)
     series = []
     for run_id in (first.run_id, done.ran.run_id):
-        records = line.instance.fetch_materializations(dg.AssetKey(["core", "events_quarantine"]), limit=10).records
-        [made] = [r.asset_materialization for r in records if r.run_id == run_id]
+        records = line.instance.fetch_materializations(dg.AssetKey(["core", "events_quarantine"]), limit=1000).records
+        made = next(r.asset_materialization for r in records if r.run_id == run_id)  # one of a record for each day
         series.append({k: v.value for k, v in made.metadata.items() if k.startswith("n_")})
     assert series[0].keys() == series[1].keys() and {type(v) for s in series for v in s.values()} <= {int, float}
     assert [s["n_unknown_event_type"] for s in series] == [1, 0] and series[1]["n_negative_value"] == 0
