@@ -27,7 +27,8 @@ def events(days, n=60, value=1.5, **sizes):
             rows.append((f"e{i}", f"u_{i:032x}", "purchase", day, 1.0, value if back else sizes.get("last", value)))
     ids, users, kinds, on, quantity, worth = map(list, zip(*rows, strict=True))
     given = {"event_id": ids, "user_id": users, "event_type": kinds, "day": on, "quantity": quantity, "value": worth}
-    given |= {"discount": [0.0] * len(rows), "source": ["tills"] * len(rows), "input_version": ["v"] * len(rows)}
+    same = {"discount": 0.0, "source": "tills", "input_version": "v", "cancelled_quantity": 0.0, "is_imputed": False}
+    given |= {name: [one] * len(rows) for name, one in same.items()}
     table = pa.table({k: pa.array(v, EVENTS.arrow_schema().field(k).type) for k, v in given.items()})
     for name in set(EVENTS.names) - set(given):
         table = table.append_column(name, pa.nulls(len(rows), EVENTS.arrow_schema().field(name).type))

@@ -296,7 +296,7 @@ WRONG = {
     "recommend ann --task other": "'other' is not one of 'next_purchases', 'discovery'",
     "export --what profiles --to p.csv --shop SHOP": "the ending tells no format",
     "ledger show --shop SHOP": "there is no ledger yet",
-    "quarantine list --shop SHOP --reason odd": "no row can have the reason 'odd'; name one of conflicting_event_id",
+    "quarantine list --shop SHOP --reason odd": "no row can have the reason 'odd'; name one of cancelled, ",
     "quarantine list --shop SHOP --source odd": "there is no source 'odd'; name one of tills, catalogue, members",
     "quarantine retry --shop SHOP --replaces abcdef01": "--replaces goes with --file",
     "take-back odd.csv --shop SHOP --why because": "odd.csv: no file of that name or digest was landed",
