@@ -141,7 +141,7 @@ REASONS: tuple[Reason, ...] = (
     ),
     Reason(
         name="unparsable_consent",
-        meaning="The consent is none of yes, no, true, false, y, n, 1, 0.",
+        meaning="The consent is none of yes, no, true, false, y, n, 1, 0; until it is, it counts as refused.",
         remedy="write one of these words in the file",
         kinds=("users",),
     ),

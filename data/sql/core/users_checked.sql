@@ -1,5 +1,6 @@
 -- Every landed customer row with the reason why it may not enter core.users. The last row of an identifier wins; of
--- those of a person the last one that has attributes gives them, and one refusal of consent refuses for all.
+-- those of a person the last one that has attributes gives them, and one refusal of consent refuses for all. A consent
+-- that cannot be read counts as refused.
 with placed as (
     select
         r.*,
@@ -24,7 +25,7 @@ judged as (
                 then 'unparsable_consent'
             when p.place_in_identifier > 1 then 'superseded'
         end as fault_found,
-        lower(trim(p.consent, ' ')) in ('0', 'false', 'no', 'n') as refuses
+        p.place_in_identifier = 1 and lower(trim(p.consent, ' ')) not in ('1', 'true', 'yes', 'y') as refuses
     from placed as p
 ),
 ranked as (
@@ -34,7 +35,8 @@ ranked as (
             partition by j.fault_found is null, j.person_id
             order by case when j.attributes is null then 1 else 0 end, j.file desc, j.line desc, j.file_sha256, j.user_id
         ) as place_in_person,
-        max(case when j.refuses then 1 else 0 end) over (partition by j.fault_found is null, j.person_id) as n_refusals
+        max(case when j.refuses and coalesce(j.fault_found, 'unparsable_consent') = 'unparsable_consent' then 1 else 0 end)
+            over (partition by j.person_id) as n_refusals
     from judged as j
 )
 select
