@@ -1,20 +1,23 @@
 """What a stranger types, in the order in which `portrait synth` says it: from made-up files to a recommendation."""
 
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from orchestration.cli import app
+from data.settings import REPOSITORY
 
 ENVIRONMENT = ("PORTRAIT_SHOP", "PORTRAIT_VAR", "PORTRAIT_KEY", "PORTRAIT_THREADS", "DAGSTER_HOME")
 PROVED = [pytest.param(shape, marks=pytest.mark.prove) for shape in ("headerless_csv", "utc_csv")]
 
 
 def call(line: str) -> tuple[str, str]:
-    done = CliRunner().invoke(app, shlex.split(line), prog_name="portrait", catch_exceptions=False)
-    assert done.exit_code == 0, f"portrait {line}: {done.exit_code}\n{done.stdout}\n{done.stderr}"
+    """Run `portrait LINE` in a process of its own."""
+    command = [sys.executable, "-c", "from orchestration.cli import main; main()", *shlex.split(line)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, f"portrait {line}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout, done.stderr
 
 
@@ -22,8 +25,7 @@ def call(line: str) -> tuple[str, str]:
 @pytest.mark.parametrize("shape", ["nested_jsonl", *PROVED])
 def test_a_stranger_types_four_lines(shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ENVIRONMENT:
-        monkeypatch.setenv(name, "x")  # so that it is put back whatever the commands do to it
-        monkeypatch.delenv(name)
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PORTRAIT_VAR", str(tmp_path / "var"))
     monkeypatch.setenv("COLUMNS", "200")
     folder = tmp_path / "made_up"
