@@ -111,20 +111,11 @@ def table_asset(
         )
         for contract in contracts
     ]
-    checks = [
-        dg.AssetCheckSpec(
-            one.name, asset=asset_key(contract.key), blocking=one.severity == "critical", description=one.meaning
-        )
-        for contract in contracts
-        for one in expectations(contract, block)
-    ]
-    if warning:
-        checks += [dg.AssetCheckSpec(warning, asset=asset_key(contract.key)) for contract in contracts]
 
     @dg.multi_asset(
         name=contracts[-1].key.replace(".", "__"),
         specs=specs,
-        check_specs=checks,
+        check_specs=_check_specs(contracts, warning, block),
         can_subset=False,
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=pool,
@@ -134,28 +125,51 @@ def table_asset(
         try:
             outcomes = body(context, workspace)
         except Refused as refused:
-            known = {c.key: set(expectation_names(c)) for c in contracts}
-            for contract in contracts:
-                if refused.key == contract.key:
-                    yield from _checks(contract, [v for v in refused.verdicts if v.check in known[contract.key]])
+            yield from _refusal(contracts, refused)
             _tell(context, workspace, refused, days)
             raise dg.Failure(str(refused), allow_retries=False) from refused
         for contract in contracts:
             refusals.clear(workspace, contract.key, days)
             outcome = outcomes[contract.key]
             context.log.info(_said(contract, outcome))
-            report = workspace.reports / QUALITY_PAGE
-            yield _result(contract, outcome, (lineage or {}).get(contract.key), report)
+            yield _result(contract, outcome, (lineage or {}).get(contract.key), workspace.reports / QUALITY_PAGE)
             if warning:
-                yield dg.AssetCheckResult(
-                    passed=not outcome.warning,
-                    asset_key=asset_key(contract.key),
-                    check_name=warning,
-                    severity=dg.AssetCheckSeverity.WARN,
-                    description=outcome.warning or None,
-                )
+                yield _warned(contract, warning, outcome)
 
     return _made
+
+
+def _check_specs(contracts: Sequence[Table], warning: str | None, block: Collection[str]) -> list[dg.AssetCheckSpec]:
+    """One check per expectation of each contract, and the further check that only warns."""
+    checks = [
+        dg.AssetCheckSpec(
+            one.name, asset=asset_key(contract.key), blocking=one.severity == "critical", description=one.meaning
+        )
+        for contract in contracts
+        for one in expectations(contract, block)
+    ]
+    if warning:
+        checks += [dg.AssetCheckSpec(warning, asset=asset_key(contract.key)) for contract in contracts]
+    return checks
+
+
+def _refusal(contracts: Sequence[Table], refused: Refused) -> Iterator[dg.AssetCheckResult]:
+    """Check results of the table whose batch was refused."""
+    for contract in contracts:
+        if refused.key == contract.key:
+            known = set(expectation_names(contract))
+            yield from _checks(contract, [v for v in refused.verdicts if v.check in known])
+
+
+def _warned(contract: Table, name: str, outcome: Outcome) -> dg.AssetCheckResult:
+    """Result of the check that only warns."""
+    return dg.AssetCheckResult(
+        passed=not outcome.warning,
+        asset_key=asset_key(contract.key),
+        check_name=name,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=outcome.warning or None,
+    )
 
 
 def _tell(context: dg.AssetExecutionContext, workspace: Workspace, refused: Refused, days: Sequence[date]) -> None:
