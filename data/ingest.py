@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from data.build import Outcome, Refused, packed, published_verdicts
 from data.connectors import SourceFile, resolve_files
-from data.contracts.raw import raw_table
 from data.lake import digest
 from data.pseudonym import load_key
 from data.quality import batch_measures, failures, prove
@@ -49,6 +48,12 @@ def calendar_days(workspace: Workspace) -> tuple[date, date]:
     return calendar.start, calendar.end or today()
 
 
+def landed_days(workspace: Workspace) -> set[date]:
+    """UTC days that rows of any source of events have landed on; rows without a readable day count for none."""
+    events = [name for name, source in workspace.shop.sources.items() if source.kind == "events"]
+    return {day for name in events for day in workspace.lake.day_versions(workspace.raw(name).key)} - {NO_DAY}
+
+
 def ingest(workspace: Workspace, source: str, tell: Callable[[str], None]) -> tuple[Outcome, list[str]]:
     """Append all files of a source that its raw table does not hold yet.
 
@@ -65,7 +70,7 @@ def ingest(workspace: Workspace, source: str, tell: Callable[[str], None]) -> tu
         ShopError: if none of its files can be read, or the mapping changed and a file read before is gone.
         Refused: if the rows do not meet the raw contract.
     """
-    contract = raw_table(source, workspace.shop.sources[source].kind)
+    contract = workspace.raw(source)
     files = resolve_files(workspace.shop, source, workspace.landing, digests=workspace.digests)
     held = held_digests(workspace, source)
     is_remapped = bool(held) and not is_mapping_held(workspace, source)
@@ -100,7 +105,7 @@ def ingest(workspace: Workspace, source: str, tell: Callable[[str], None]) -> tu
 
 def landed(workspace: Workspace, source: str, *, is_reused: bool, unmapped: Collection[str]) -> Outcome:
     """The raw table as it stands after landing, founded empty if nothing ever landed."""
-    contract = raw_table(source, workspace.shop.sources[source].kind)
+    contract = workspace.raw(source)
     if workspace.lake.published(contract.key) is None:
         append_rows(workspace, source, [contract.arrow_schema().empty_table()], unmapped=unmapped)
     published = workspace.lake.published(contract.key)
@@ -110,7 +115,7 @@ def landed(workspace: Workspace, source: str, *, is_reused: bool, unmapped: Coll
 
 def told_unmapped(workspace: Workspace, source: str) -> set[str]:
     """Columns of a source that are known to be left out: of what its raw table holds."""
-    found = workspace.lake.published(raw_table(source, workspace.shop.sources[source].kind).key)
+    found = workspace.lake.published(workspace.raw(source).key)
     return set(json.loads(found.notes.get("unmapped_columns", "[]"))) if found else set()
 
 
@@ -144,7 +149,7 @@ def new_files(workspace: Workspace, source: str) -> list[SourceFile]:
 
 def held_digests(workspace: Workspace, source: str) -> set[str]:
     """Digests of the files that the raw table of a source holds."""
-    contract = raw_table(source, workspace.shop.sources[source].kind)
+    contract = workspace.raw(source)
     with workspace.engine.session() as session:
         session.attach(contract, workspace.lake)
         found = session.query(f"select distinct file_sha256 from {contract.key} order by file_sha256")
@@ -153,7 +158,7 @@ def held_digests(workspace: Workspace, source: str) -> set[str]:
 
 def known_digests(workspace: Workspace, source: str) -> set[str]:
     """Digests of the files of a source that need no landing: those held, and those that were taken back."""
-    contract = raw_table(source, workspace.shop.sources[source].kind)
+    contract = workspace.raw(source)
     return held_digests(workspace, source) | withdrawn(workspace.lake, contract.key)
 
 
@@ -163,7 +168,7 @@ def landed_rows(workspace: Workspace, source: str, file: SourceFile) -> pa.Table
     Raises:
         SourceError: if the file cannot be read.
     """
-    contract = raw_table(source, workspace.shop.sources[source].kind)
+    contract = workspace.raw(source)
     key = load_key(workspace.settings.keys / "pseudonym.key")
     return contract.conform(read_rows(workspace, source, file, key).rows)
 
@@ -205,7 +210,7 @@ def append_rows(
     Raises:
         Refused: if the rows do not meet the raw contract.
     """
-    contract = raw_table(source, workspace.shop.sources[source].kind)
+    contract = workspace.raw(source)
     rows = pa.concat_tables(parts)
     with workspace.engine.session() as session:
         measures = batch_measures(contract, rows=rows.num_rows, orphans={}, quarantined=0)
@@ -233,7 +238,7 @@ def _mapping(workspace: Workspace, source: str) -> str:
 
 def is_mapping_held(workspace: Workspace, source: str) -> bool:
     """Whether what the raw table of a source holds was landed as the shop file says it now."""
-    found = workspace.lake.published(raw_table(source, workspace.shop.sources[source].kind).key)
+    found = workspace.lake.published(workspace.raw(source).key)
     return found is not None and found.notes.get("mapping") == _mapping(workspace, source)
 
 

@@ -13,16 +13,15 @@ import duckdb
 
 from data.build import Outcome
 from data.connectors import landing_files
-from data.contracts.raw import raw_table
 from data.contracts.schema import Frozen
 from data.ingest import (
-    NO_DAY,
     ROWS_PER_COMMIT,
     append_rows,
     calendar_days,
     held_digests,
     is_mapping_held,
     landed,
+    landed_days,
     read_rows,
     tell_unmapped,
     told_unmapped,
@@ -116,7 +115,7 @@ def origin_of(workspace: Workspace, source: str) -> str:
 
 def mark_of(workspace: Workspace, source: str) -> Mark | None:
     """How far a table is published, as its last commit says."""
-    found = workspace.lake.published(raw_table(source, workspace.shop.sources[source].kind).key)
+    found = workspace.lake.published(workspace.raw(source).key)
     return Mark.model_validate_json(found.notes["pull"]) if found and "pull" in found.notes else None
 
 
@@ -125,7 +124,7 @@ class _Landing:
 
     def __init__(self, workspace: Workspace, source: str, tell: Callable[[str], None]) -> None:
         self.workspace, self.source, self.tell = workspace, source, tell
-        self.contract = raw_table(source, workspace.shop.sources[source].kind)
+        self.contract = workspace.raw(source)
         self.key = load_key(workspace.settings.keys / "pseudonym.key")
         published = workspace.lake.published(self.contract.key)
         self.rows_held = published.rows if published else 0
@@ -199,8 +198,7 @@ def _days(workspace: Workspace, source: str, table: OpenTable | None, held: Valu
     declared = workspace.shop.sources[source]
     calendar = calendar_days(workspace)
     if declared.kind != "events":
-        events = [raw_table(name, s.kind) for name, s in workspace.shop.sources.items() if s.kind == "events"]
-        found = {day for one in events for day in workspace.lake.day_versions(one.key)} - {NO_DAY}
+        found = landed_days(workspace)
         return (min(found), max(found)) if found else calendar
     if table is None or held is None or declared.time is None:
         return calendar

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
-from data.contracts import TABLES
-from data.contracts.raw import raw_table
+from data.core import contracts_of
 from data.workspace import Workspace
 
 
@@ -16,6 +15,5 @@ def vacuum(workspace: Workspace) -> Mapping[str, int]:
     Returns:
         Contract key -> files deleted, for tables that lost any.
     """
-    raw = [raw_table(name, source.kind) for name, source in workspace.shop.sources.items()]
-    deleted = {contract.key: workspace.lake.vacuum(contract) for contract in [*raw, *TABLES.values()]}
+    deleted = {contract.key: workspace.lake.vacuum(contract) for contract in contracts_of(workspace.shop)}
     return {key: files for key, files in deleted.items() if files}

@@ -13,7 +13,6 @@ from typing import Any
 
 from data import refusals
 from data.build import published_verdicts
-from data.contracts.raw import raw_table
 from data.contracts.reasons import reason_of
 from data.contracts.schema import Table
 from data.core import contracts_of
@@ -172,8 +171,8 @@ def _name(row: Mapping[str, Any]) -> str:
 
 
 def _withdrawn(workspace: Workspace) -> Iterator[Facts]:
-    for name, source in workspace.shop.sources.items():
-        for note in record(workspace.lake, raw_table(name, source.kind).key):
+    for name in workspace.shop.sources:
+        for note in record(workspace.lake, workspace.raw(name).key):
             yield {"source": name, **note.model_dump()}
 
 

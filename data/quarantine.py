@@ -15,7 +15,6 @@ from data import core
 from data.build import is_current, stale_days
 from data.contracts.core import EVENTS, ITEMS, USERS
 from data.contracts.identity import IDENTITIES
-from data.contracts.raw import raw_table
 from data.contracts.reasons import QUARANTINES, declared_for
 from data.contracts.schema import Frozen, Table
 from data.engine import Session
@@ -150,7 +149,7 @@ def _landed(workspace: Workspace, session: Session, source: str, day: date | Non
     """Rows of the raw table of a source; of one day if that is given, unless the table has no days."""
     if source not in workspace.shop.sources:
         return 0
-    contract = raw_table(source, workspace.shop.sources[source].kind)
+    contract = workspace.raw(source)
     if day is None or contract.partition_by is None:
         published = workspace.lake.published(contract.key)
         return published.rows if published else 0

@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from data.build import Refused
 from data.connectors import SourceFile, resolve_files
-from data.contracts.raw import raw_table
 from data.contracts.schema import Frozen, Table
 from data.ingest import landed_rows
 from data.quality import batch_measures, failures, prove
@@ -44,14 +43,9 @@ class Held(Frozen):
         return f"{self.file} {self.sha256[:12]} ({self.n_rows:,} rows{days})"
 
 
-def contract_of(workspace: Workspace, source: str) -> Table:
-    """Contract of the raw table of a source."""
-    return raw_table(source, workspace.shop.sources[source].kind)
-
-
 def held_files(workspace: Workspace, source: str) -> list[Held]:
     """The files that the raw table of a source holds, by name."""
-    contract = contract_of(workspace, source)
+    contract = workspace.raw(source)
     timed = "nullif(day, date '1970-01-01')" if contract.partition_by else "cast(null as date)"
     sql = f"""
         select source, file, file_sha256 as sha256, count(*) as n_rows, min({timed}) as first_day,
@@ -81,7 +75,7 @@ def take_back(workspace: Workspace, file: str, *, by: str, why: str, source: str
     """
     _has_reason(why)
     found = _one(workspace, file, [h for s in _sources(workspace, source) for h in held_files(workspace, s)])
-    contract = contract_of(workspace, found.source)
+    contract = workspace.raw(found.source)
     note = _note("taken back", found, by, why)
     workspace.lake.replace_files(contract, contract.arrow_schema().empty_table(), [found.sha256], fact=_fact(note))
     return found
@@ -106,11 +100,11 @@ def allow_again(workspace: Workspace, file: str, *, by: str, why: str, source: s
     _has_reason(why)
     gone = []
     for name in _sources(workspace, source):
-        key = contract_of(workspace, name).key
+        key = workspace.raw(name).key
         notes = {n.sha256: n for n in record(workspace.lake, key) if n.sha256 in withdrawn(workspace.lake, key)}
         gone += [Held(source=name, file=n.file, sha256=n.sha256, n_rows=n.n_rows) for n in notes.values()]
     found = _one(workspace, file, gone, "was taken back")
-    contract = contract_of(workspace, found.source)
+    contract = workspace.raw(found.source)
     note = _note("allowed again", found.model_copy(update={"n_rows": 0}), by, why)
     workspace.lake.replace_files(contract, contract.arrow_schema().empty_table(), [found.sha256], fact=_fact(note))
     return found
@@ -148,7 +142,7 @@ def replace(
     """
     _has_reason(why)
     name, found, present = _corrected(workspace, file, source)
-    contract = contract_of(workspace, name)
+    contract = workspace.raw(name)
     if found.sha256 in withdrawn(workspace.lake, contract.key):
         raise ShopError(f"{file}: these very bytes were taken back; allow them again with `portrait take-back --undo`.")
     held = held_files(workspace, name)

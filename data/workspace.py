@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.contracts.raw import raw_table
+from data.contracts.schema import Table
 from data.digests import Digests
 from data.engine import DuckDB, Engine
 from data.lake import Lake
@@ -30,6 +32,10 @@ class Workspace:
     def ledger_path(self) -> Path:
         """The privacy ledger."""
         return self.home / "ledger.sqlite"
+
+    def raw(self, source: str) -> Table:
+        """Contract of the raw table of a source of the shop file."""
+        return raw_table(source, self.shop.sources[source].kind)
 
     @property
     def digests(self) -> Digests:

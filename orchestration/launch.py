@@ -13,8 +13,7 @@ import dagster as dg
 from dagster import DagsterEvent, DagsterInstance, DagsterRunStatus, RunsFilter
 
 from data.connectors import resolve_files
-from data.contracts.raw import raw_table
-from data.ingest import calendar_days, new_files
+from data.ingest import calendar_days, landed_days, new_files
 from data.ingest_tables import Waiting, waiting_rows
 from data.lake import digest
 from data.quality_report import write_quality_report
@@ -126,7 +125,7 @@ def state_of(workspace: Workspace, defs: dg.Definitions) -> str:
     graph = defs.resolve_asset_graph()
     versions = {key.to_user_string(): graph.get(key).code_version for key in graph.materializable_asset_keys}
     place = [str(workspace.home), workspace.settings.lake or ""]
-    tables = [raw_table(name, source.kind).key for name, source in workspace.shop.sources.items()]
+    tables = [workspace.raw(name).key for name in workspace.shop.sources]
     taken_back = {key: workspace.lake.standing(key) for key in tables}
     return digest(place, workspace.shop.location.read_text(encoding="utf-8"), versions, taken_back)
 
@@ -171,7 +170,7 @@ def days_to_run(
     if first and last and last < first:
         raise ShopError(f"{workspace.shop.location}: day {last} comes before {first}; swap --from and --to.")
     kinds, days = _files(workspace, only_new=complete)
-    final = day_range({*_held_days(workspace), *days}, start, end)[1]
+    final = day_range({*landed_days(workspace), *days}, start, end)[1]
     if complete and first is None and last is None and kinds <= {"events"}:
         return day_range(days or {final}, start, end)
     return first or start, last or max(first or start, final)
@@ -209,11 +208,6 @@ def _rows_of_table(workspace: Workspace, source: str) -> Waiting | None:
         return waiting_rows(workspace, source)
     except SourceError:
         return None
-
-
-def _held_days(workspace: Workspace) -> set[date]:
-    events = [name for name, source in workspace.shop.sources.items() if source.kind == "events"]
-    return {day for name in events for day in workspace.lake.day_versions(raw_table(name, "events").key)}
 
 
 def execute(

@@ -7,7 +7,6 @@ from typing import TextIO
 import dagster as dg
 from dagster import DagsterInstance
 
-from data.contracts.raw import raw_table
 from data.quarantine import CLEAN, counts
 from data.workspace import Workspace
 from orchestration.definitions import build_defs
@@ -66,7 +65,7 @@ def standing(workspace: Workspace) -> Standing:
 def follows_from(workspace: Workspace, source: str) -> list[dg.AssetKey]:
     """The raw table of a source, and everything that is made from it."""
     graph = build_defs(workspace).resolve_asset_graph()
-    raw = dg.AssetKey(raw_table(source, workspace.shop.sources[source].kind).key.split("."))
+    raw = dg.AssetKey(workspace.raw(source).key.split("."))
     return sorted(dg.AssetSelection.assets(raw).downstream().resolve(graph))
 
 

@@ -10,8 +10,7 @@ import dagster as dg
 import duckdb
 
 from data.connectors import S3_SCHEMES, SourceFile, s3_files
-from data.contracts.raw import raw_table
-from data.ingest import NO_DAY, calendar_days, known_digests
+from data.ingest import calendar_days, known_digests, landed_days
 from data.quality_report import write_quality_report
 from data.settings import Settings
 from data.shop.errors import ShopError, SourceError
@@ -142,8 +141,7 @@ def days_of_file(workspace: Workspace, source: str, file: SourceFile) -> set[dat
     """
     sources = workspace.shop.sources
     if sources[source].kind != "events":
-        tables = [raw_table(name, s.kind) for name, s in sources.items() if s.kind == "events"]
-        return {day for table in tables for day in workspace.lake.day_versions(table.key)} - {NO_DAY}
+        return landed_days(workspace)
     try:
         with duckdb.connect(config={"threads": workspace.settings.threads}) as connection:
             return days_in_file(connection, workspace.shop, source, file)

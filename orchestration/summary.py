@@ -11,7 +11,7 @@ from data.build import published_verdicts
 from data.contracts import TABLES, identity
 from data.contracts.core import EVENTS_QUARANTINE, ITEMS_QUARANTINE, USERS_QUARANTINE
 from data.contracts.out import EVALUATION
-from data.contracts.raw import FIELDS, raw_table
+from data.contracts.raw import FIELDS
 from data.contracts.schema import Table
 from data.ledger import LedgerError
 from data.quality import said_of
@@ -61,7 +61,7 @@ def rows_in(workspace: Workspace) -> str:
     """Rows of the raw tables by kind of source."""
     counts: dict[str, int] = {}
     for name, source in workspace.shop.sources.items():
-        published = workspace.lake.published(raw_table(name, source.kind).key)
+        published = workspace.lake.published(workspace.raw(name).key)
         counts[source.kind] = counts.get(source.kind, 0) + (published.rows if published else 0)
     return ", ".join(f"{counts[kind]:,} {kind}" for kind in FIELDS if kind in counts)
 

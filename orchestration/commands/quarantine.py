@@ -52,7 +52,6 @@ def list_(
     workspace = open_shop(shop)
     from data.contracts.reasons import reason_of
     from data.quarantine import counts, wanted
-    from data.take_back import contract_of
     from data.withdrawn import record
 
     found = counts(workspace, wanted(workspace.shop, reason, source, _date(day)), waiting=waiting)
@@ -77,7 +76,7 @@ def list_(
             one = reason_of(name)
             out.print(f"{name}: {one.meaning} Remedy: {one.remedy}.", soft_wrap=True, markup=False)
     for name in workspace.shop.sources:
-        for note in record(workspace.lake, contract_of(workspace, name).key):
+        for note in record(workspace.lake, workspace.raw(name).key):
             said = (
                 f"{name}: {note.file} {note.sha256[:12]} {note.action} at {note.at_utc[:16]} by {note.by}: {note.why}"
             )
