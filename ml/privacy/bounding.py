@@ -103,6 +103,36 @@ def bound_contributions(
     return Contributions(names[owner], cell, units, n_cells, float(bound), int(sensitivity))
 
 
+def bound_rows(rows: Float64, *, bound: float, sensitivity: int) -> Int64:
+    """Clip every user's dense vector to L2 norm `bound` and cut it into whole units, toward zero.
+
+    Args:
+        rows: (n_users, n_cells) float64, one user a row, finite.
+        bound: clip norm C, > 0.
+        sensitivity: S, the integer norm that C is mapped to.
+
+    Returns:
+        (n_users, n_cells) int64; the sum of squares of a row is at most S^2, checked for every row. What a row becomes
+        depends on that row alone, to the last bit.
+
+    Raises:
+        ValueError: if a value is not finite or a constant not positive.
+        ArithmeticError: if a row exceeds S in norm: a proof that failed; nothing may be released.
+
+    Source: as `bound_contributions`.
+    """
+    if not (bound > 0 and sensitivity > 0):
+        raise ValueError(f"bound {bound} and sensitivity {sensitivity} must be > 0; they are constants of the plan")
+    if not bool(np.all(np.abs(rows) <= _MAX_WEIGHT)):
+        raise ValueError(f"users' vectors must be finite and at most {_MAX_WEIGHT:g}; repair them before the release")
+    norm = np.sqrt(np.sum(rows * rows, axis=1))
+    units: Int64 = np.trunc(rows * (sensitivity * (1 - _MARGIN) / np.maximum(norm, bound))[:, None]).astype(np.int64)
+    largest = int(np.sum(units * units, axis=1).max(initial=0))
+    if largest > sensitivity**2:
+        raise ArithmeticError(f"a bounded user has squared norm {largest} > {sensitivity}^2; nothing is released")
+    return units
+
+
 def _checked(
     user_index: npt.NDArray[Any], cell_index: npt.NDArray[Any], weight: npt.NDArray[Any] | None, n_cells: int
 ) -> tuple[Int64, Int64, Float64]:

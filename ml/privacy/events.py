@@ -10,10 +10,18 @@ The neighbouring relation is always: add or remove all rows of one user.
 import math
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+from ml.privacy.gaussian import mu_of_bounded_range
 
 MIN_SENSITIVITY: Final = 2**10
 """Fewest integer units that a clip norm may be cut into; below it, truncation eats visible signal."""
+
+MAX_GRAM_SENSITIVITY: Final = 2**20
+"""Most integer units of a Gram release: products of two such numbers are exact in float64 for 8,191 users at once."""
+
+MAX_RANGE: Final = 16.0
+"""Largest epsilon of an exponential mechanism; up to here its mu is checked numerically."""
 
 Randomness = Literal["opendp", "os_seeded, not cryptographic", "seeded: not private"]
 """Source of noise: OpenDP's cryptographic sampler, a generator seeded by the operating system, or a fixed seed."""
@@ -63,6 +71,101 @@ class DiscreteGaussianEvent(_Event):
     def rho(self) -> float:
         """Zero-concentrated differential privacy parameter."""
         return self.mu**2 / 2
+
+
+class GramGaussianEvent(_Event):
+    """One symmetric draw of discrete Gaussian noise on a sum over users of k k^T, k an integer vector of each user.
+
+    Source: Canonne, Kamath, Steinke (NeurIPS 2020), Theorem 14, for independent noise of two scales; the joint proof is
+    in `ml.privacy.gram`.
+
+    >>> event = GramGaussianEvent(sensitivity=1024, diagonal_scale=2.0**22, off_diagonal_scale=2.0**21.5, bound=0.9,
+    ...     randomness="opendp")
+    >>> round(event.mu, 9), round(event.rho, 9), round(event.noise_std, 4)
+    (0.25, 0.03125, 3.24)
+    """
+
+    kind: Literal["gram_gaussian"] = "gram_gaussian"
+    """Name of the mechanism in JSON."""
+    sensitivity: int = Field(ge=MIN_SENSITIVITY, le=MAX_GRAM_SENSITIVITY)
+    """S: L2 norm that no user's vector k exceeds, so that k k^T has a Frobenius norm of at most S^2."""
+    diagonal_scale: float = Field(gt=0)
+    """Standard deviation of the noise on the diagonal, in units of (bound / sensitivity)^2."""
+    off_diagonal_scale: float = Field(gt=0)
+    """Standard deviation of the noise above the diagonal, mirrored below it; the diagonal's over root 2."""
+    bound: float = Field(gt=0)
+    """Clip norm of one user's vector, in the caller's units."""
+    randomness: Randomness
+    """Source of the noise."""
+
+    @property
+    def mu(self) -> float:
+        """Gaussian differential privacy parameter: S^2 over the weaker of the two noises, both on the diagonal's scale.
+
+        A user shifts the diagonal by k_i^2 and the upper triangle by k_i k_j. With p_i = k_i^2 / S^2 the squared shift
+        in standard deviations is S^4 (sum p_i^2 / d^2 + (1 - sum p_i^2) / (2 o^2)), at most S^4 / min(d^2, 2 o^2).
+        """
+        return self.sensitivity**2 / min(self.diagonal_scale, math.sqrt(2) * self.off_diagonal_scale)
+
+    @property
+    def noise_std(self) -> float:
+        """Standard deviation of the noise on the diagonal, in the caller's units."""
+        return self.diagonal_scale * (self.bound / self.sensitivity) ** 2
+
+    @property
+    def rho(self) -> float:
+        """Zero-concentrated differential privacy parameter."""
+        return self.mu**2 / 2
+
+
+class ExponentialEvent(_Event):
+    """One choice by the exponential mechanism: the index of the largest score after Gumbel noise.
+
+    `sensitivity` is a range: the most by which one user can change the difference of two scores. So a score that one
+    user can move by w either way has 2 w, and votes that he can only add have w.
+
+    Source: McSherry, Talwar (FOCS 2007); bounded range in Durfee, Rogers (NeurIPS 2019), section 3; epsilon^2 / 8 in
+    Cesar, Rogers, "Bounding, Concentrating, and Truncating: Unifying Privacy Loss Composition for Data Analytics"
+    (ALT 2021); mu in `ml.privacy.gaussian.mu_of_bounded_range`.
+
+    >>> event = ExponentialEvent(sensitivity=1024, scale=2048.0, bound=1.0, randomness="opendp")
+    >>> event.epsilon, event.rho, round(event.mu, 4)
+    (0.5, 0.03125, 0.313)
+    """
+
+    kind: Literal["exponential"] = "exponential"
+    """Name of the mechanism in JSON."""
+    sensitivity: int = Field(ge=MIN_SENSITIVITY, lt=2**31)
+    """Range of what one user does to the scores, in units of bound / sensitivity."""
+    scale: float = Field(gt=0)
+    """Scale of the Gumbel noise, in the same integer units."""
+    bound: float = Field(gt=0)
+    """The same range in the caller's units."""
+    randomness: Randomness
+    """Source of the noise."""
+
+    @model_validator(mode="after")
+    def _check_epsilon(self) -> "ExponentialEvent":
+        if not self.epsilon <= MAX_RANGE:
+            raise ValueError(
+                f"scale {self.scale:g} gives an epsilon of {self.epsilon:g}, above {MAX_RANGE:g}; raise it"
+            )
+        return self
+
+    @property
+    def epsilon(self) -> float:
+        """Pure differential privacy parameter."""
+        return self.sensitivity / self.scale
+
+    @property
+    def mu(self) -> float:
+        """Gaussian differential privacy parameter."""
+        return mu_of_bounded_range(self.epsilon)
+
+    @property
+    def rho(self) -> float:
+        """Zero-concentrated differential privacy parameter."""
+        return self.epsilon**2 / 8
 
 
 class GaussianEvent(_Event):
@@ -133,20 +236,18 @@ class NonPrivateEvent(_Event):
         return math.inf
 
 
-PrivateEvent = Annotated[DiscreteGaussianEvent | GaussianEvent | PoissonGaussianEvent, Field(discriminator="kind")]
+_Private = DiscreteGaussianEvent | GramGaussianEvent | ExponentialEvent | GaussianEvent | PoissonGaussianEvent
+
+PrivateEvent = Annotated[_Private, Field(discriminator="kind")]
 """Any event that a ledger accepts."""
 
-MechanismEvent = Annotated[
-    DiscreteGaussianEvent | GaussianEvent | PoissonGaussianEvent | NonPrivateEvent, Field(discriminator="kind")
-]
+MechanismEvent = Annotated[_Private | NonPrivateEvent, Field(discriminator="kind")]
 """Any event."""
 
 _ADAPTER: Final[TypeAdapter[Any]] = TypeAdapter(MechanismEvent)
 
 
-def parse_event(
-    document: Any,
-) -> DiscreteGaussianEvent | GaussianEvent | PoissonGaussianEvent | NonPrivateEvent:
+def parse_event(document: Any) -> _Private | NonPrivateEvent:
     """Rebuild an event from its JSON form.
 
     Args:
@@ -158,8 +259,7 @@ def parse_event(
     Raises:
         pydantic.ValidationError: if the kind is unknown, a field is missing, unknown or out of range.
     """
-    event: DiscreteGaussianEvent | GaussianEvent | PoissonGaussianEvent | NonPrivateEvent
-    event = _ADAPTER.validate_python(document)
+    event: _Private | NonPrivateEvent = _ADAPTER.validate_python(document)
     return event
 
 

@@ -5,13 +5,16 @@ cannot be seeded; that is a feature.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from ml.privacy.bounding import Contributions, Float64, Int64, bound_contributions
-from ml.privacy.events import DiscreteGaussianEvent, NonPrivateEvent
+from ml.privacy.events import DiscreteGaussianEvent, MechanismEvent, NonPrivateEvent
+
+_DRAWN_AT_ONCE: Final = 2**16
+"""Cells whose noise one call of OpenDP draws, about a second; it returns Python integers, so memory follows this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +23,47 @@ class Release:
 
     values: Float64
     """The released numbers, in the caller's units."""
-    event: DiscreteGaussianEvent | NonPrivateEvent
+    event: MechanismEvent
     """What ran, for the ledger."""
+
+
+def with_discrete_gaussian(total: Int64, scale: float, *, sensitivity: int, rho: float) -> Int64:
+    """Add discrete Gaussian noise of one scale to a vector of whole numbers, if OpenDP proves what is claimed of it.
+
+    Cells are independent, so long vectors are drawn in parts.
+
+    Args:
+        total: (n_cells,) int64.
+        scale: standard deviation of the noise.
+        sensitivity: an L2 norm of what one user may change in `total`.
+        rho: zero-concentrated differential privacy that the caller claims at this sensitivity.
+
+    Returns:
+        (n_cells,) int64.
+
+    Raises:
+        ArithmeticError: if OpenDP proves less privacy than `rho` claims; nothing is drawn.
+
+    Source: Canonne, Kamath, Steinke (NeurIPS 2020), Theorem 14; sampler and its proof: OpenDP `make_gaussian`.
+    """
+    parts = [total[start : start + _DRAWN_AT_ONCE] for start in range(0, max(len(total), 1), _DRAWN_AT_ONCE)]
+    measurements = {len(part): _opendp_gaussian(len(part), scale) for part in parts}
+    for measurement in measurements.values():
+        proven = measurement.map(sensitivity)
+        if not proven <= rho * (1 + 1e-9):
+            raise ArithmeticError(f"OpenDP proves rho {proven}, the event claims {rho}; nothing is released")
+    return np.concatenate([np.asarray(measurements[len(part)](part), dtype=np.int64) for part in parts])
+
+
+def checked_scale(scale: float) -> float:
+    """The scale of a noise.
+
+    Raises:
+        ValueError: if it is not positive and finite: OpenDP itself would take 0 as "no noise".
+    """
+    if not (scale > 0 and np.isfinite(scale)):
+        raise ValueError(f"noise scale {scale} must be positive and finite; it comes from the plan's event")
+    return float(scale)
 
 
 class DiscreteGaussianNoise:
@@ -40,11 +82,9 @@ class DiscreteGaussianNoise:
             scale: standard deviation of the noise in integer units, > 0 and finite.
 
         Raises:
-            ValueError: if the scale is not positive and finite: OpenDP itself would take 0 as "no noise".
+            ValueError: if the scale is not positive and finite.
         """
-        if not (scale > 0 and np.isfinite(scale)):
-            raise ValueError(f"noise scale {scale} must be positive and finite; it comes from the plan's event")
-        self._scale = float(scale)
+        self._scale = checked_scale(scale)
         self._event: DiscreteGaussianEvent | None = None
 
     def add_to(self, contributions: Contributions) -> Int64:
@@ -62,14 +102,11 @@ class DiscreteGaussianNoise:
         """
         if self._event is not None:
             raise RuntimeError("this noise was already released; a second release needs a slot and an event of its own")
-        measurement = _opendp_gaussian(contributions.n_cells, self._scale)
+        size = contributions.sensitivity
         event = DiscreteGaussianEvent(
-            sensitivity=contributions.sensitivity, scale=self._scale, bound=contributions.bound, randomness="opendp"
+            sensitivity=size, scale=self._scale, bound=contributions.bound, randomness="opendp"
         )
-        proven = measurement.map(contributions.sensitivity)
-        if not proven <= event.rho * (1 + 1e-9):
-            raise ArithmeticError(f"OpenDP proves rho {proven}, the event claims {event.rho}; nothing is released")
-        noisy = np.asarray(measurement(contributions.total()), dtype=np.int64)
+        noisy = with_discrete_gaussian(contributions.total(), self._scale, sensitivity=size, rho=event.rho)
         self._event = event
         return noisy
 

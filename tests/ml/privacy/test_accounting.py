@@ -10,16 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ml.privacy.accounting import (
-    PrivacyPlan,
-    Slot,
-    compose,
-    epsilon_from_mu,
-    gaussian_delta,
-    ledger_composer,
-    mu_from_epsilon,
-)
-from ml.privacy.events import DiscreteGaussianEvent, GaussianEvent, NonPrivateEvent, PoissonGaussianEvent
+from ml.privacy.accounting import PrivacyPlan, Slot, compose, ledger_composer
+from ml.privacy.events import DiscreteGaussianEvent, GaussianEvent, NonPrivateEvent, PoissonGaussianEvent, parse_event
+from ml.privacy.gaussian import epsilon_from_mu, gaussian_delta, mu_from_epsilon
 
 OS = "os_seeded, not cryptographic"
 POISSON = PoissonGaussianEvent(sample_rate=0.0125, steps=2000, noise_multiplier=1.1, bound=1, randomness=OS)
@@ -149,6 +142,18 @@ def test_a_plan_with_sampled_slots_keeps_the_budget_too() -> None:
             {"slots": [{"name": "a", "mechanism": "discrete_gaussian", "share": 0.1, "bound": 1, "randomness": OS}]},
             "OpenDP's",
         ),
+        (
+            {"slots": [{"name": "a", "mechanism": "gram_gaussian", "share": 0.1, "bound": 1, "steps": 2}]},
+            "a gram_gaussian release is one step",
+        ),
+        (
+            {"slots": [{"name": "a", "mechanism": "gram_gaussian", "share": 0.1, "bound": 1, "sensitivity": 2**21}]},
+            "not exact in float64",
+        ),
+        (
+            {"slots": [{"name": "a", "mechanism": "exponential", "share": 0.1, "bound": 1, "randomness": OS}]},
+            "exponential noise is OpenDP's",
+        ),
         ({"slots": []}, "at least 1"),
         ({"epsilon": 0}, "greater than 0"),
     ],
@@ -171,9 +176,50 @@ def test_the_digest_follows_every_field_and_nothing_else() -> None:
     assert len({plan().digest(), *(other.digest() for other in changed)}) == 5
 
 
+def test_the_documents_that_ledgers_were_founded_on_stay_as_they_are() -> None:
+    assert plan().canonical_json() == (
+        '{"declared_users":2500,"delta":4e-06,"epsilon":4.0,"slots":['
+        '{"bound":2.0,"mechanism":"discrete_gaussian","name":"popularity","randomness":"opendp","sample_rate":null,'
+        '"sensitivity":1048576,"share":0.25,"steps":1},'
+        '{"bound":1.0,"mechanism":"gaussian","name":"ranker","randomness":"opendp","sample_rate":null,'
+        '"sensitivity":1048576,"share":0.75,"steps":36}]}'
+    )
+    assert plan().document()["slots"] == {
+        "popularity": {
+            "kind": "discrete_gaussian", "sensitivity": 1048576, "scale": 2363387.0, "bound": 2.0,
+            "randomness": "opendp",
+        },
+        "ranker": {
+            "kind": "gaussian", "steps": 36, "noise_multiplier": 7.807744, "bound": 1.0, "randomness": "opendp",
+        },
+    }  # fmt: skip
+
+
+def test_every_mechanism_has_its_part_of_the_plan() -> None:
+    shares = {"popularity": 0.2, "gram": 0.3, "price_cap": 0.05, "segments": 0.15, "ranker": 0.3}
+    slots = (
+        Slot(name="popularity", mechanism="discrete_gaussian", share=0.2, bound=1),
+        Slot(name="gram", mechanism="gram_gaussian", share=0.3, bound=0.9),
+        Slot(name="price_cap", mechanism="exponential", share=0.05, bound=1),
+        Slot(name="segments", mechanism="gaussian", share=0.15, bound=1.4, steps=5),
+        Slot(name="ranker", mechanism="gaussian", share=0.3, bound=0.5, steps=16),
+    )
+    full = plan(epsilon=1, slots=slots)
+    events = full.events()
+    for name, share in shares.items():
+        assert events[name].mu == pytest.approx(full.mu * math.sqrt(share), rel=1e-5)
+        assert events[name].mu <= full.mu * math.sqrt(share)
+    cost = compose(list(events.values()), full.delta)
+    assert 0.9999 <= cost.epsilon <= 1
+    assert cost.epsilon < cost.epsilon_zcdp
+    gram = events["gram"]
+    assert gram.off_diagonal_scale == pytest.approx(gram.diagonal_scale / math.sqrt(2), rel=1e-6)
+    assert parse_event(json.loads(json.dumps(full.document()))["slots"]["gram"]) == gram
+
+
 def test_importing_the_room_loads_no_heavy_library() -> None:
     code = (
-        "import sys, ml.privacy.mechanisms, ml.privacy.accounting;"
+        "import sys, ml.privacy.mechanisms, ml.privacy.accounting, ml.privacy.gram, ml.ranking.ease;"
         "print(sorted({'opendp', 'torch', 'opacus', 'dp_accounting', 'dagster'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

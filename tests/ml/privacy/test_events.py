@@ -3,20 +3,25 @@
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from scipy.stats import norm
 
 from ml.privacy.events import (
     DiscreteGaussianEvent,
+    ExponentialEvent,
     GaussianEvent,
+    GramGaussianEvent,
     MechanismEvent,
     NonPrivateEvent,
     PoissonGaussianEvent,
     gradient_event,
     parse_event,
 )
+from ml.privacy.gaussian import bounded_range_from_mu, mu_of_bounded_range
 
 positive = st.floats(1e-6, 1e12)
 randomness = st.sampled_from(["opendp", "os_seeded, not cryptographic", "seeded: not private"])
@@ -39,6 +44,21 @@ any_event = st.one_of(
         bound=positive,
         randomness=randomness,
     ),
+    st.builds(
+        GramGaussianEvent,
+        sensitivity=st.integers(2**10, 2**20),
+        diagonal_scale=positive,
+        off_diagonal_scale=positive,
+        bound=positive,
+        randomness=randomness,
+    ),
+    st.builds(
+        ExponentialEvent,
+        sensitivity=st.integers(2**10, 2**20),
+        scale=st.floats(2**17, 1e12),
+        bound=positive,
+        randomness=randomness,
+    ),
     st.just(NonPrivateEvent()),
 )
 
@@ -54,6 +74,19 @@ def test_mu_and_rho_are_those_of_the_papers() -> None:
     steps = GaussianEvent(steps=100, noise_multiplier=20.0, bound=1, randomness="os_seeded, not cryptographic")
     assert (steps.mu, steps.rho) == (0.5, 0.125)
     assert NonPrivateEvent().mu == math.inf
+
+
+def test_mu_of_a_choice_is_dominated_by_no_pair_of_its_range() -> None:
+    for epsilon in (0.01, 0.1, 0.5, 1.0, 3.0, 8.0, 16.0):
+        mu = mu_of_bounded_range(epsilon)
+        loss = epsilon * np.linspace(0.0005, 0.9995, 2001)  # the larger of the two losses; the other is epsilon below
+        out = np.expm1(epsilon - loss) / np.expm1(epsilon) * np.exp(loss)
+        vertex = norm.ppf(out) - norm.ppf(out * np.exp(-loss))
+        assert vertex.max() <= mu * (1 + 1e-9)
+        assert vertex[1000] == pytest.approx(mu)
+        assert bounded_range_from_mu(mu) == pytest.approx(epsilon)
+    with pytest.raises(ValidationError, match="above 16"):
+        ExponentialEvent(sensitivity=1700, scale=100, bound=1, randomness="opendp")
 
 
 @pytest.mark.parametrize(

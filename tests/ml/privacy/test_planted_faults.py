@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml.privacy import mechanisms
+from ml.privacy import gram, mechanisms
 from ml.privacy.bounding import Contributions, bound_contributions
+from tests.ml.privacy.cases import GRAM_CLAIM, Gram, Popularity, gram_residuals, popularity_residuals
 from tests.ml.privacy.checks import S, check_distinguishing, check_residuals, check_sensitivity
 
 honest_gaussian = mechanisms._opendp_gaussian
@@ -36,31 +37,31 @@ def without_clipping(users: Any, cells: Any, *, bound: float, sensitivity: int, 
 def test_no_noise_fails_the_residual_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mechanisms, "_opendp_gaussian", lambda n, scale: Claiming(n, scale, 0.0))
     with pytest.raises(AssertionError, match="noise differs from the claim"):
-        check_residuals(mechanisms.release_popularity)
+        check_residuals(popularity_residuals)
 
 
 def test_no_noise_fails_the_distinguishing_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mechanisms, "_opendp_gaussian", lambda n, scale: Claiming(n, scale, 0.0))
     with pytest.raises(AssertionError, match="does not fit the claim"):
-        check_distinguishing(mechanisms.release_popularity, runs=200)
+        check_distinguishing(Popularity(), runs=200)
 
 
 def test_noise_without_c_fails_the_residual_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mechanisms, "_opendp_gaussian", lambda n, scale: Claiming(n, scale, scale / S))
     with pytest.raises(AssertionError, match="noise differs from the claim"):
-        check_residuals(mechanisms.release_popularity)
+        check_residuals(popularity_residuals)
 
 
 def test_noise_without_c_is_stopped_by_opendps_own_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mechanisms, "_opendp_gaussian", lambda n, scale: honest_gaussian(n, scale / S))
     with pytest.raises(ArithmeticError, match="nothing is released"):
-        check_residuals(mechanisms.release_popularity)
+        check_residuals(popularity_residuals)
 
 
 def test_half_the_noise_fails_the_distinguishing_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mechanisms, "_opendp_gaussian", lambda n, scale: Claiming(n, scale, scale / 2))
     with pytest.raises(AssertionError, match="does not fit the claim"):
-        check_distinguishing(mechanisms.release_popularity)
+        check_distinguishing(Popularity())
 
 
 def test_clipping_off_fails_the_sensitivity_check() -> None:
@@ -71,7 +72,31 @@ def test_clipping_off_fails_the_sensitivity_check() -> None:
 def test_clipping_off_fails_the_distinguishing_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mechanisms, "bound_contributions", without_clipping)
     with pytest.raises(AssertionError, match="does not fit the claim"):
-        check_distinguishing(mechanisms.release_popularity)
+        check_distinguishing(Popularity())
+
+
+def misdrawn(factor: float) -> Any:
+    """The real noise, but above the diagonal `factor` times what the event says."""
+
+    def noisy(total: Any, scale: float, **claimed: Any) -> Any:
+        is_diagonal = scale == GRAM_CLAIM.diagonal_scale
+        drawn = mechanisms.with_discrete_gaussian(0 * total, scale, **claimed)
+        return total + (drawn if is_diagonal else np.round(drawn * factor).astype(np.int64))
+
+    return noisy
+
+
+def test_an_off_diagonal_too_large_fails_the_residual_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gram, "with_discrete_gaussian", misdrawn(np.sqrt(2)))
+    check_residuals(lambda: gram_residuals("diagonal"))
+    with pytest.raises(AssertionError, match="noise differs from the claim"):
+        check_residuals(lambda: gram_residuals("above"))
+
+
+def test_an_off_diagonal_without_noise_fails_the_distinguishing_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gram, "with_discrete_gaussian", misdrawn(0.0))
+    with pytest.raises(AssertionError, match="does not fit the claim"):
+        check_distinguishing(Gram())
 
 
 def test_one_noise_vector_for_all_runs_fails_the_independence_check(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,4 +111,4 @@ def test_one_noise_vector_for_all_runs_fails_the_independence_check(monkeypatch:
 
     monkeypatch.setattr(mechanisms, "_opendp_gaussian", Fixed)
     with pytest.raises(AssertionError, match="two runs share noise"):
-        check_residuals(mechanisms.release_popularity)
+        check_residuals(popularity_residuals)

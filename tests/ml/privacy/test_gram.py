@@ -1,0 +1,138 @@
+"""The Gram release: bounded exactly, as noisy on and off the diagonal as it says, symmetric, and priced as it ran."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from scipy import sparse
+
+from ml.privacy import gram as module
+from ml.privacy.events import GramGaussianEvent, NonPrivateEvent
+from ml.privacy.gram import GramNoise, gram_of_units, release_gram, unit_rows
+from tests.ml.privacy.cases import GRAM_CLAIM, gram_residuals
+from tests.ml.privacy.checks import check_residuals, check_separable
+
+S = GRAM_CLAIM.sensitivity
+USERS = sparse.random_array((40, 9), density=0.4, rng=np.random.default_rng(5), format="csr")
+DIRECTION = np.arange(1.0, 10.0)
+
+
+def units_of(rows: np.ndarray, direction: np.ndarray | None = DIRECTION, bound: float = 0.8) -> np.ndarray:
+    """(M, M) int64 of the given users."""
+    options = {"bound": bound, "sensitivity": S, "mean_direction": direction}
+    return gram_of_units(sparse.csr_array(rows), **options)
+
+
+@pytest.mark.parametrize("direction", [None, DIRECTION])
+def test_removing_a_user_removes_exactly_that_users_products(direction: np.ndarray | None) -> None:
+    parts = check_separable(lambda users: units_of(USERS[users].toarray(), direction), range(40))
+    traces = [int(np.trace(part)) for part in parts]
+    assert max(traces) <= S**2  # |k|^2, exactly
+    assert max(traces) > 0.99 * S**2  # clipping has something to do
+
+
+def test_the_parts_that_users_are_summed_in_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = units_of(USERS.toarray())
+    monkeypatch.setattr(module, "_CELLS_AT_ONCE", 27)
+    np.testing.assert_array_equal(units_of(USERS.toarray()), whole)
+
+
+@given(arrays.arrays(np.float64, (3, 9), elements=st.floats(-1e100, 1e100)), st.sampled_from([1e-3, 0.9, 1.0, 5.0]))
+def test_no_users_products_exceed_the_sensitivity_in_whole_numbers(rows: np.ndarray, bound: float) -> None:
+    for row in rows:
+        found = units_of(row[None], bound=bound).astype(object)
+        assert (found**2).sum() <= S**4
+        assert (found == found.T).all()
+
+
+def test_units_are_the_clipped_projected_row_truncated() -> None:
+    row = USERS[[0]].toarray()[0]
+    x = row / np.linalg.norm(row)
+    x = x - (x @ DIRECTION) * DIRECTION / (DIRECTION @ DIRECTION)
+    assert np.linalg.norm(x) > 0.8
+    wanted = x * 0.8 / np.linalg.norm(x) * S / 0.8
+    units = np.trunc(wanted)
+    np.testing.assert_allclose(units_of(row[None]), np.outer(units, units), atol=2 * S)
+    np.testing.assert_allclose(unit_rows(sparse.csr_array(row[None]), DIRECTION)[0], x, atol=1e-12)
+
+
+def test_float64_products_are_summed_exactly() -> None:
+    rng = np.random.default_rng(3)
+    rows, largest = rng.normal(size=(9000, 3)), 2**20  # more users than one exact product in float64 may hold
+    found = gram_of_units(sparse.csr_array(rows), bound=0.5, sensitivity=largest)
+    k = module.bound_rows(unit_rows(sparse.csr_array(rows)), bound=0.5, sensitivity=largest).astype(object)
+    assert (found == k.T @ k).all()
+    assert int(np.trace(found)) > 2**53 > 8191 * largest**2
+
+
+@pytest.mark.parametrize("part", ["diagonal", "above"])
+def test_noise_has_the_claimed_size_on_and_off_the_diagonal(part: str) -> None:
+    check_residuals(lambda: gram_residuals(part))
+
+
+def test_the_matrix_is_symmetric_in_the_callers_units_and_the_event_is_what_ran() -> None:
+    released = release_gram(USERS, planned=GRAM_CLAIM, mean_direction=DIRECTION)
+    twin = release_gram(USERS, planned=GRAM_CLAIM, mean_direction=DIRECTION, non_private=True)
+    assert np.array_equal(released.values, released.values.T)
+    assert released.event == GRAM_CLAIM and released.noise_std == GRAM_CLAIM.noise_std
+    assert twin.event == NonPrivateEvent() and twin.noise_std == 0
+    x = unit_rows(USERS, DIRECTION)
+    x *= np.minimum(1, 0.9 / np.linalg.norm(x, axis=1, keepdims=True))
+    np.testing.assert_allclose(twin.values, x.T @ x, atol=40 * 2 * 0.9**2 / S)
+    assert np.abs(released.values - twin.values).max() < 6 * GRAM_CLAIM.noise_std
+    other = GramNoise(3e7, 4e7)
+    other.add_to(np.zeros((3, 3), dtype=np.int64), sensitivity=S, bound=0.5)
+    assert (other.event.diagonal_scale, other.event.off_diagonal_scale, other.event.bound) == (3e7, 4e7, 0.5)
+
+
+@pytest.mark.parametrize(("diagonal", "off"), [(8.0, 8.0), (8.0, 8 / math.sqrt(2)), (8.0, 2.0)])
+def test_the_event_prices_the_weaker_of_the_two_noises(diagonal: float, off: float) -> None:
+    event = GramGaussianEvent(
+        sensitivity=2**10, diagonal_scale=diagonal * 2**20, off_diagonal_scale=off * 2**20, bound=1, randomness="opendp"
+    )
+    rng = np.random.default_rng(0)
+    p = np.concatenate([rng.dirichlet(np.full(60, 0.1), 200), np.eye(60), np.full((1, 60), 1 / 60)])
+    square = (p**2).sum(axis=1)
+    shifts = np.sqrt(square / diagonal**2 + (1 - square) / 2 / off**2)
+    assert shifts.max() <= event.mu * (1 + 1e-12)
+    assert shifts.max() >= event.mu * 0.99
+
+
+def test_a_user_without_weights_in_the_head_and_nobody_at_all_are_defined() -> None:
+    empty = sparse.csr_array((2, 9))
+    together = sparse.csr_array(sparse.vstack([USERS, empty]))
+    np.testing.assert_array_equal(units_of(together.toarray()), units_of(USERS.toarray()))
+    nobody = release_gram(sparse.csr_array((0, 9)), planned=GRAM_CLAIM)
+    assert np.count_nonzero(nobody.values) == 81
+    flat = release_gram(USERS, planned=GRAM_CLAIM, mean_direction=np.zeros(9), non_private=True)
+    plain = release_gram(USERS, planned=GRAM_CLAIM, non_private=True)
+    assert np.array_equal(flat.values, plain.values)
+
+
+def test_one_noise_serves_one_release() -> None:
+    noise = GramNoise(1e8, 1e8)
+    with pytest.raises(RuntimeError, match="no noise was drawn yet"):
+        _ = noise.event
+    noise.add_to(np.zeros((3, 3), dtype=np.int64), sensitivity=S, bound=1.0)
+    with pytest.raises(RuntimeError, match="already released"):
+        noise.add_to(np.zeros((3, 3), dtype=np.int64), sensitivity=S, bound=1.0)
+
+
+def test_bad_rows_directions_scales_and_sizes_get_one_sentence() -> None:
+    bad = USERS.copy()
+    bad.data[3] = np.nan
+    with pytest.raises(ValueError, match="must be finite"):
+        release_gram(bad, planned=GRAM_CLAIM)
+    with pytest.raises(ValueError, match="the head 9 items"):
+        release_gram(USERS, planned=GRAM_CLAIM, mean_direction=np.ones(8))
+    with pytest.raises(ValueError, match="direction is not finite"):
+        release_gram(USERS, planned=GRAM_CLAIM, mean_direction=np.full(9, np.inf))
+    with pytest.raises(ValueError, match="positive and finite"):
+        GramNoise(1.0, 0.0)
+    with pytest.raises(ValueError, match="overflow the Gram sum"):
+        gram_of_units(sparse.csr_array((2**23, 1)), bound=1.0, sensitivity=2**20)
+    with pytest.raises(ValueError, match="less than or equal to 1048576"):
+        GramGaussianEvent.model_validate({**GRAM_CLAIM.model_dump(), "sensitivity": 2**20 + 1})
