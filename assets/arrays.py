@@ -7,14 +7,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data.contracts.core import ITEMS
-from data.contracts.model import ITEM_TEXTS, POPULARITY, RANKER, TEXT_EMBEDDINGS
+from data.contracts.model import GRAM, ITEM_TEXTS, POPULARITY, RANKER, TEXT_EMBEDDINGS
 from data.engine import Session
 from data.history import History, Phase
 from data.macros import render
 from data.workspace import Workspace
 
 if TYPE_CHECKING:
-    from ml.ranking.inputs import Catalogue, ReleasedPopularity, UserItemState
+    from ml.ranking.inputs import Catalogue, ReleasedGram, ReleasedPopularity, UserItemState
     from ml.ranking.ranker import RankerWeights
 
 _CODES = """
@@ -100,6 +100,29 @@ def released(workspace: Workspace, session: Session, *, is_before: bool = False)
     )
     return ReleasedPopularity(
         counts=found.column("p").to_numpy(), noise_std=float(found.column("s").to_numpy().max(initial=0.0))
+    )
+
+
+def gram(workspace: Workspace, session: Session) -> "ReleasedGram":
+    """The released Gram matrix; its items keep their places, those that have left the catalogue are dropped."""
+    from ml.ranking.inputs import ReleasedGram
+
+    for table in (ITEMS, GRAM):
+        session.attach(table, workspace.lake)
+    found = session.query(
+        f"select g.place, g.direction, g.products, g.noise_std, i.i from {GRAM.key} g join (select item_id, "
+        f"row_number() over (order by item_id) - 1 as i from {ITEMS.key}) i on i.item_id = g.item_id order by g.place"
+    )
+    if found.num_rows == 0:
+        return ReleasedGram.none()
+    place = found.column("place").to_numpy()
+    products = found.column("products").combine_chunks()
+    values = products.flatten().to_numpy().astype(np.float64).reshape(len(place), -1)[:, place]
+    return ReleasedGram(
+        item_index=found.column("i").to_numpy().astype(np.int32),
+        direction=found.column("direction").to_numpy(),
+        values=values,
+        noise_std=float(found.column("noise_std").to_numpy()[0]),
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from assets import arrays
+from assets import arrays, learning
 from assets.release import plan_of
 from data.build import Made
 from data.contracts.out import EVALUATION, TASKS
@@ -15,7 +15,7 @@ from data.history import History, Periods
 from data.workspace import Workspace
 
 if TYPE_CHECKING:
-    from ml.ranking.inputs import Catalogue, Int32, ReleasedPopularity
+    from ml.ranking.inputs import Catalogue, Int32, ReleasedGram, ReleasedPopularity
     from ml.ranking.ranker import RankerWeights
 
 K = 20
@@ -37,15 +37,15 @@ def evaluate(workspace: Workspace, session: Session, spans: Periods, tell: Calla
     relevant = history.numbered(history.labels("test"))
     state = arrays.user_item_state(history, "test")
     catalogue = arrays.catalogue(workspace, session)
-    models = {"portrait": (arrays.released(workspace, session), arrays.weights(workspace, session))}
+    served = arrays.released(workspace, session), arrays.gram(workspace, session), arrays.weights(workspace, session)
+    models = {"portrait": served}
     if workspace.shop.public_benchmark:
         tell("out.evaluation: fitting the twin without noise, allowed on public benchmarks alone; it is not published")
         models["without_noise"] = _twin(workspace, history, catalogue)
     owned = state.user_index.astype(np.int64) * catalogue.n_items + state.item_index
     is_new = ~np.isin(relevant[0].astype(np.int64) * catalogue.n_items + relevant[1], owned)
     ranked = {
-        name: _lists(state, catalogue, released, weights, len(history.user_ids))
-        for name, (released, weights) in models.items()
+        name: _lists(state, catalogue, *releases, n_users=len(history.user_ids)) for name, releases in models.items()
     }
     rows: list[dict[str, Any]] = []
     for task in TASKS:
@@ -64,7 +64,9 @@ def _lists(
     state: Any,
     catalogue: "Catalogue",
     released: "ReleasedPopularity",
+    gram: "ReleasedGram",
     weights: "RankerWeights",
+    *,
     n_users: int,
 ) -> "dict[str, Int32]":
     from ml.ranking.features import index_items
@@ -72,7 +74,7 @@ def _lists(
     from ml.ranking.ranker import recommend
 
     config = CandidateConfig()
-    item_side = index_items(catalogue, released, config)
+    item_side = index_items(catalogue, released, gram, config)
     found = recommend(state, item_side, weights, n_users=n_users, k=K, config=config)
     return {task: lists.item_index for task, lists in found.items()}
 
@@ -104,32 +106,27 @@ def _scored(task: str, model: str, lists: "Int32", wanted: Any, n_items: int) ->
     ]
 
 
-def _twin(workspace: Workspace, history: History, catalogue: "Catalogue") -> "tuple[ReleasedPopularity, RankerWeights]":
+def _twin(
+    workspace: Workspace, history: History, catalogue: "Catalogue"
+) -> "tuple[ReleasedPopularity, ReleasedGram, RankerWeights]":
     """The same line without noise: a figure for the report of a public benchmark, kept nowhere."""
-    from ml.privacy.plan import PlanConstants
-    from ml.privacy.training import TrainingConfig, train_listwise
-    from ml.ranking.features import index_items
-    from ml.ranking.inputs import CandidateConfig, ReleasedPopularity
-    from ml.ranking.ranker import PRIOR, RankerWeights, training_bags
+    from ml.privacy.plan import has_ranker
+    from ml.ranking.inputs import ReleasedGram, ReleasedPopularity
+    from ml.ranking.ranker import PRIOR, RankerWeights
 
-    plan, constants, config = plan_of(workspace), PlanConstants(), CandidateConfig()
-    before, latest = (
-        np.bincount(history.numbered(pairs)[1], minlength=catalogue.n_items).astype(float)
-        for pairs in history.popular()
+    plan = plan_of(workspace)
+    events: Any = plan.events()
+    counted = learning.popularity(
+        history, events["popularity"], n_windows=2 if has_ranker(plan) else 1, non_private=True
+    ).values
+    before, latest = (ReleasedPopularity(counts, 0.0) for counts in (counted[0], counted[-1]))
+    together = ReleasedGram.none()
+    if "gram" in events:
+        head, direction, found = learning.gram(history, before, events["gram"], plan, non_private=True)
+        together = ReleasedGram(head, direction, found.values, found.noise_std)
+    if not has_ranker(plan):
+        return latest, together, PRIOR
+    trained = learning.ranker(
+        history, catalogue, before, together, events["ranker"], plan, tell=lambda line: None, non_private=True
     )
-    state = arrays.user_item_state(history, "fit")
-    bags = training_bags(
-        state,
-        index_items(catalogue, ReleasedPopularity(before, 0.0), config),
-        *history.numbered(history.labels("fit")),
-        n_users=len(history.user_ids),
-        config=config,
-    )
-    training = TrainingConfig(
-        steps=constants.steps,
-        learning_rate=constants.learning_rate,
-        max_grad_norm=constants.max_grad_norm,
-        declared_users=plan.declared_users,
-    )
-    trained = train_listwise(bags, PRIOR.to_array(), training, noise_multiplier=0.0, non_private=True)
-    return ReleasedPopularity(latest, 0.0), RankerWeights.from_array(trained.weights)
+    return latest, together, RankerWeights.from_array(trained.weights)

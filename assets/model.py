@@ -7,24 +7,27 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from assets import arrays
+from assets import arrays, learning
 from assets.release import plan_of, release
 from assets.table import IS_CURRENT, table_asset
 from data.build import Made, Outcome, Slice, content_of, published_verdicts, refresh
 from data.contracts.core import ITEMS
 from data.contracts.features import DAILY
-from data.contracts.model import ITEM_TEXTS, POPULARITY, RANKER, TEXT_EMBEDDINGS
+from data.contracts.model import GRAM, ITEM_TEXTS, POPULARITY, PUBLIC_PRIOR, RANKER, TEXT_EMBEDDINGS
 from data.contracts.schema import Table
 from data.engine import Session
 from data.features import days_between
-from data.history import History, Periods, periods, rows_digest
+from data.history import History, Periods, Phase, periods, rows_digest
 from data.ingest import calendar_days
 from data.lake import digest
 from data.ledger import BudgetRefused
 from data.workspace import Workspace
 
-CODE_VERSIONS = {POPULARITY.key: "1", RANKER.key: "1"}
+CODE_VERSIONS = {POPULARITY.key: "1", GRAM.key: "1", RANKER.key: "2"}
 """Raised by hand when a change of code is to be released anew: that needs a slot of the plan."""
+
+LEARNT_COLUMNS = ("popularity", "popularity_before", "products", "weight")
+"""Columns of the releases that users' days enter."""
 
 Maker = Callable[[dg.AssetExecutionContext, Workspace, Session, Periods], Made]
 
@@ -33,7 +36,8 @@ def build() -> list[dg.AssetsDefinition]:
     """The releases."""
     return [
         _release(POPULARITY, [ITEMS], _popularity),
-        _release(RANKER, [ITEMS, ITEM_TEXTS, TEXT_EMBEDDINGS, POPULARITY], _ranker),
+        _release(GRAM, [ITEMS, POPULARITY], _gram),
+        _release(RANKER, [ITEMS, ITEM_TEXTS, TEXT_EMBEDDINGS, POPULARITY, GRAM], _ranker),
     ]
 
 
@@ -67,7 +71,11 @@ def _release(contract: Table, inputs: list[Table], maker: Maker) -> dg.AssetsDef
         code_version=CODE_VERSIONS[contract.key],
         body=body,
         lineage={
-            contract.key: {c.name: [(DAILY.key, "decayed_104d"), (DAILY.key, "key")] for c in contract.columns[1:2]}
+            contract.key: {
+                c.name: [(DAILY.key, "decayed_104d"), (DAILY.key, "key")]
+                for c in contract.columns
+                if c.name in LEARNT_COLUMNS
+            }
         },
         pool="training",
         warning=IS_CURRENT,
@@ -80,23 +88,15 @@ def _window(rows: pa.Table, start: date, end: date) -> pa.Table:
 
 
 def _popularity(context: dg.AssetExecutionContext, workspace: Workspace, session: Session, spans: Periods) -> Made:
-    from ml.privacy.mechanisms import release_popularity
+    from ml.privacy.plan import has_ranker
 
     history = History(workspace, session, spans)
     windows = history.popular()
+    n_windows = 2 if has_ranker(plan_of(workspace)) else 1
 
     def mechanism(planned):  # type: ignore[no-untyped-def]
-        numbered = [history.numbered(pairs) for pairs in windows]
-        found = release_popularity(
-            np.concatenate([user for user, _ in numbered]),
-            np.concatenate([item for _, item in numbered]),
-            n_items=len(history.item_ids),
-            planned=planned,
-            window_index=np.repeat(np.arange(len(numbered)), [len(user) for user, _ in numbered]),
-            n_windows=len(numbered),
-            cell_cap=1.0,
-        )
-        before, latest = found.values
+        found = learning.popularity(history, planned, n_windows=n_windows)
+        before, latest = found.values[0], found.values[-1]
         columns = {"item_id": history.item_ids, "popularity": latest, "popularity_before": before}
         return pa.table({**columns, "noise_std": np.full(len(latest), planned.noise_std)}), found.event
 
@@ -112,42 +112,67 @@ def _popularity(context: dg.AssetExecutionContext, workspace: Workspace, session
     return Made(data=_window(rows, spans.windows[0][0], spans.windows[-1][1]), notes=notes)
 
 
-def _ranker(context: dg.AssetExecutionContext, workspace: Workspace, session: Session, spans: Periods) -> Made:
-    from ml.privacy.events import gradient_event
-    from ml.privacy.plan import PlanConstants
-    from ml.privacy.training import TrainingConfig, train_listwise
-    from ml.ranking.features import index_items
-    from ml.ranking.inputs import CandidateConfig
-    from ml.ranking.ranker import PRIOR, training_bags
+def _gram(context: dg.AssetExecutionContext, workspace: Workspace, session: Session, spans: Periods) -> Made:
+    from ml.privacy.plan import has_ranker
 
+    plan = plan_of(workspace)
+    if "gram" not in plan.events():
+        context.log.info(f"{GRAM.key}: not in the plan of {plan.declared_users:,} declared users")
+        return Made(data=GRAM.arrow_schema().empty_table())
     history = History(workspace, session, spans)
-    constants = PlanConstants()
-    found, labels = history.state("fit"), history.labels("fit")
-    public = content_of(workspace.lake, [ITEMS, ITEM_TEXTS, POPULARITY])
+    phase: Phase = "fit" if has_ranker(plan) else "test"
+    pairs = history.named(history.state(phase)).select(["user_id", "item_id"])
 
     def mechanism(planned):  # type: ignore[no-untyped-def]
-        candidates = CandidateConfig()
-        item_side = index_items(
-            arrays.catalogue(workspace, session), arrays.released(workspace, session, is_before=True), candidates
+        before = arrays.released(workspace, session, is_before=True)
+        head, direction, found = learning.gram(history, before, planned, plan)
+        columns = {
+            "item_id": history.item_ids.take(pa.array(head)),
+            "place": pa.array(range(len(head)), pa.int32()),
+            "direction": direction,
+            "products": pa.array(list(found.values.astype(np.float32)), pa.list_(pa.float32())),
+            "noise_std": np.full(len(head), found.noise_std),
+        }
+        return pa.table(columns), found.event
+
+    rows, notes = release(
+        workspace,
+        GRAM,
+        "gram",
+        run_id=context.run.run_id,
+        code_version=CODE_VERSIONS[GRAM.key],
+        inputs=digest(rows_digest(pairs), content_of(workspace.lake, [ITEMS, POPULARITY])),
+        mechanism=mechanism,
+    )
+    end = spans.fit if phase == "fit" else spans.test
+    return Made(data=_window(rows, calendar_days(workspace)[0], end.date()), notes=notes)
+
+
+def _ranker(context: dg.AssetExecutionContext, workspace: Workspace, session: Session, spans: Periods) -> Made:
+    from ml.privacy.events import gradient_event
+    from ml.privacy.plan import has_ranker
+    from ml.ranking.ranker import PRIOR
+
+    plan, days = plan_of(workspace), (calendar_days(workspace)[0], spans.test.date())
+    if not has_ranker(plan):
+        context.log.info(
+            f"{RANKER.key}: public prior; no training in the plan of {plan.declared_users:,} declared users"
         )
-        bags = training_bags(
-            arrays.as_state(found),
-            item_side,
-            *history.numbered(labels),
-            n_users=len(history.user_ids),
-            config=candidates,
-        )
-        context.log.info(f"{RANKER.key}: bags ready, {planned.steps} full-batch steps to go")
-        trained = train_listwise(
-            bags,
-            PRIOR.to_array(),
-            TrainingConfig(
-                steps=planned.steps,
-                learning_rate=constants.learning_rate,
-                max_grad_norm=planned.bound,
-                declared_users=plan_of(workspace).declared_users,
-            ),
-            noise_multiplier=planned.noise_multiplier,
+        prior = arrays.weights_table(PRIOR.to_array())
+        return Made(data=_window(prior.append_column("release", pa.array([PUBLIC_PRIOR] * prior.num_rows)), *days))
+    history = History(workspace, session, spans)
+    found, labels = history.state("fit"), history.labels("fit")
+    public = content_of(workspace.lake, [ITEMS, ITEM_TEXTS, POPULARITY, GRAM])
+
+    def mechanism(planned):  # type: ignore[no-untyped-def]
+        trained = learning.ranker(
+            history,
+            arrays.catalogue(workspace, session),
+            arrays.released(workspace, session, is_before=True),
+            arrays.gram(workspace, session),
+            planned,
+            plan,
+            tell=lambda line: context.log.info(f"{RANKER.key}: {line}"),
         )
         ran = trained.event
         event = gradient_event(
@@ -168,4 +193,4 @@ def _ranker(context: dg.AssetExecutionContext, workspace: Workspace, session: Se
         inputs=digest(rows_digest(history.named(found), labels), public),
         mechanism=mechanism,
     )
-    return Made(data=_window(rows, calendar_days(workspace)[0], spans.test.date()), notes=notes)
+    return Made(data=_window(rows, *days), notes=notes)

@@ -12,7 +12,7 @@ from assets.table import table_asset
 from data.build import Made, Outcome, Slice, refresh
 from data.contracts.core import EVENTS, ITEMS
 from data.contracts.features import DAILY, STATE
-from data.contracts.model import ITEM_TEXTS, POPULARITY, RANKER, TEXT_EMBEDDINGS
+from data.contracts.model import GRAM, ITEM_TEXTS, POPULARITY, RANKER, TEXT_EMBEDDINGS
 from data.contracts.out import EVALUATION, RECOMMENDATIONS, UNUSUAL_EVENTS
 from data.contracts.profile import PROFILES
 from data.engine import Session
@@ -23,7 +23,7 @@ from data.workspace import Workspace
 K = 20
 """Length of a list."""
 
-LEARNT = (ITEM_TEXTS, TEXT_EMBEDDINGS, POPULARITY, RANKER)
+LEARNT = (ITEM_TEXTS, TEXT_EMBEDDINGS, POPULARITY, GRAM, RANKER)
 
 
 def build() -> list[dg.AssetsDefinition]:
@@ -57,6 +57,7 @@ def _recommendations() -> dg.AssetsDefinition:
                     (STATE.key, "decayed_28d"),
                     (RANKER.key, "weight"),
                     (POPULARITY.key, "popularity"),
+                    (GRAM.key, "products"),
                     (TEXT_EMBEDDINGS.key, "vector"),
                 ],
                 "as_of_utc": [(STATE.key, "as_of_utc")],
@@ -74,7 +75,12 @@ def _recommend(workspace: Workspace, session: Session) -> pa.Table:
 
     history = History(workspace, session, periods(workspace), people=STATE)
     candidates = CandidateConfig()
-    item_side = index_items(arrays.catalogue(workspace, session), arrays.released(workspace, session), candidates)
+    item_side = index_items(
+        arrays.catalogue(workspace, session),
+        arrays.released(workspace, session),
+        arrays.gram(workspace, session),
+        candidates,
+    )
     state = arrays.user_item_state(history, "serve")
     weights = arrays.weights(workspace, session)
     parts = []

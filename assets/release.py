@@ -20,7 +20,7 @@ from data.workspace import Workspace
 if TYPE_CHECKING:
     from ml.privacy.accounting import PrivacyPlan
 
-RELEASE_TABLES = ("model.popularity", "model.ranker")
+RELEASE_TABLES = ("model.popularity", "model.gram", "model.ranker")
 
 Mechanism = Callable[[Any], tuple[pa.Table, Any]]
 """Takes the planned event; returns the released rows and the event read back from what ran."""

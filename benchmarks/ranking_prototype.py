@@ -25,10 +25,12 @@ from ml.evaluation import (
 )
 from ml.privacy.accounting import PrivacyPlan, Slot
 from ml.privacy.events import DiscreteGaussianEvent, GaussianEvent
+from ml.privacy.gram import release_gram
 from ml.privacy.mechanisms import release_popularity
 from ml.privacy.training import TrainingConfig, train_listwise
+from ml.ranking.ease import head_of, head_rows
 from ml.ranking.features import index_items
-from ml.ranking.inputs import CandidateConfig, Catalogue, ReleasedPopularity, UserItemState, codes_of
+from ml.ranking.inputs import CandidateConfig, Catalogue, ReleasedGram, ReleasedPopularity, UserItemState, codes_of
 from ml.ranking.ranker import PRIOR, TASKS, RankerWeights, recommend, training_bags
 
 DECLARED_USERS = 2_469
@@ -100,8 +102,13 @@ def plan(args: argparse.Namespace) -> PrivacyPlan:
         epsilon=args.epsilon, delta=4e-6, declared_users=DECLARED_USERS,
         slots=(
             Slot(name="popularity", mechanism="discrete_gaussian", share=args.popularity, bound=args.clip),
+            *([Slot(name="gram", mechanism="gram_gaussian", share=args.gram, bound=1.0)] if args.gram else []),
             Slot(
-                name="ranker", mechanism="gaussian", share=1 - args.popularity, bound=args.grad_clip, steps=args.steps
+                name="ranker",
+                mechanism="gaussian",
+                share=1 - args.popularity - args.gram,
+                bound=args.grad_clip,
+                steps=args.steps,
             ),
         ),
     )  # fmt: skip
@@ -126,10 +133,11 @@ def fit(
     std = 0.0 if non_private else popularity_event.noise_std
     old, new = (ReleasedPopularity(values, std) for values in popularity.values)
     state = shop.state(before)
+    gram = gram_of(shop, state, old, events.get("gram"), args, non_private)
     seconds = {"popularity": time.perf_counter() - clock}
     clock = time.perf_counter()
     candidates = CandidateConfig()
-    index = index_items(shop.catalogue, old, candidates)
+    index = index_items(shop.catalogue, old, gram, candidates)
     bags = training_bags(state, index, *shop.pairs(before, split), n_users=shop.n_users, config=candidates)
     seconds["bags"] = time.perf_counter() - clock
     clock = time.perf_counter()
@@ -141,14 +149,26 @@ def fit(
         noise_multiplier=0.0 if non_private else ranker_event.noise_multiplier, non_private=non_private,
     )  # fmt: skip
     seconds["train"] = time.perf_counter() - clock
-    return new, RankerWeights.from_array(trained.weights), seconds
+    return (new, gram), RankerWeights.from_array(trained.weights), seconds
+
+
+def gram_of(
+    shop: Shop, state: UserItemState, old: ReleasedPopularity, planned: Any, args: Any, non_private: bool
+) -> Any:
+    """The Gram release of the head."""
+    if planned is None:
+        return ReleasedGram.none()
+    head, direction = head_of(old, args.head)
+    rows = head_rows(state.user_index, state.item_index, head, n_users=shop.n_users, n_items=shop.n_items)
+    found = release_gram(rows, planned=planned, mean_direction=direction, non_private=non_private)
+    return ReleasedGram(head, direction, found.values, found.noise_std)
 
 
 def serve(shop: Shop, split: date, released: Any, weights: RankerWeights) -> dict[str, Any]:
     """Metrics of both tasks."""
     state, config = shop.state(split), CandidateConfig()
     future_user, future_item = shop.pairs(split, split + timedelta(days=28))
-    index = index_items(shop.catalogue, released, config)
+    index = index_items(shop.catalogue, *released, config)
     out: dict[str, Any] = {}
     for task in TASKS:
         clock = time.perf_counter()
@@ -197,6 +217,8 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--epsilon", type=float, default=4.0)
     parser.add_argument("--popularity", type=float, default=0.8, help="share of mu^2; the ranker has the rest")
+    parser.add_argument("--gram", type=float, default=0.4, help="share of mu^2")
+    parser.add_argument("--head", type=int, default=300)
     parser.add_argument("--clip", type=float, default=1.0)
     parser.add_argument("--grad-clip", type=float, default=0.5)
     parser.add_argument("--steps", type=int, default=16)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from data.contracts.model import PUBLIC_PRIOR
 from data.contracts.out import TASKS
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def render(facts: Facts) -> str:
     environment.filters |= {"up": _rounded_up, "last": _last_day}
     tasks = [_task(facts, task) for task in TASKS if any(r["task"] == task for r in facts["scores"])]
     page = environment.get_template("evaluation.html.j2")
-    return page.render(facts, tasks=tasks, models=MODELS, metrics=METRICS, twin=TWIN) + "\n"
+    return page.render(facts, tasks=tasks, models=MODELS, metrics=METRICS, twin=TWIN, public_prior=PUBLIC_PRIOR) + "\n"
 
 
 def _rounded_up(value: float) -> str:

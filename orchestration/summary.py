@@ -91,7 +91,7 @@ def releases(workspace: Workspace) -> str:
         published = workspace.lake.published(table.key)
         if published is not None:
             [row] = query(workspace, [table], f"select min(release) as release, min(window_end) as d from {table.key}")
-            what = f"{row['release'][:8]}, window to {row['d']}" if row["release"] else "empty for this population"
+            what = f"{row['release'][:12]}, window to {row['d']}" if row["release"] else "empty for this population"
             said.append(f"{table.name} version {published.version} ({what})")
     return ", ".join(said) or "none yet"
 

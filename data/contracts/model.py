@@ -13,6 +13,9 @@ RELEASE = (
 )
 """What every released row says about its origin; the ledger's sequence and head stand in the commit."""
 
+PUBLIC_PRIOR = "public prior"
+"""In column `release`: constants that stand in git, where the plan of the declared population learns nothing."""
+
 TEXT_EMBEDDINGS = Table(
     key="model.text_embeddings",
     doc="One row per distinct catalogue text: its embedding, cached by the digest of text and model.",
@@ -76,6 +79,51 @@ POPULARITY = Table(
     min_rows=1,
 )
 
+GRAM = Table(
+    key="model.gram",
+    doc=(
+        "Released Gram matrix of the head of the catalogue: which items the same users have, noisy, through the "
+        "ledger. Empty where the plan of the declared population has no such slot."
+    ),
+    privacy="release",
+    history_days=None,
+    columns=(
+        Column(name="item_id", type="text", doc="Item code.", sensitivity="public", required=True),
+        Column(
+            name="place",
+            type="integer",
+            doc="Place in the head, from 0: row and column of the matrix.",
+            sensitivity="public",
+            required=True,
+            minimum=0,
+        ),
+        Column(
+            name="direction",
+            type="double",
+            doc="Component of the direction that users' rows were projected off.",
+            sensitivity="public",
+            required=True,
+        ),
+        Column(
+            name="products",
+            type="vector",
+            doc="The item's row of the matrix, in the order of `place`.",
+            sensitivity="public",
+            required=True,
+        ),
+        Column(
+            name="noise_std",
+            type="double",
+            doc="Standard deviation of the noise on the diagonal; root 2 less off it.",
+            sensitivity="public",
+            required=True,
+            minimum=0,
+        ),
+        *RELEASE,
+    ),
+    primary_key=("item_id",),
+)
+
 RANKER = Table(
     key="model.ranker",
     doc="Released weights of the ranker, one row per task and feature, trained with Opacus through the ledger.",
@@ -91,4 +139,4 @@ RANKER = Table(
     min_rows=1,
 )
 
-TABLES = (TEXT_EMBEDDINGS, ITEM_TEXTS, POPULARITY, RANKER)
+TABLES = (TEXT_EMBEDDINGS, ITEM_TEXTS, POPULARITY, GRAM, RANKER)

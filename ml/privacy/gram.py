@@ -3,7 +3,7 @@
 Belongs here: bounding, the exact sum and its symmetric noise. What is made of the matrix is free: `ml.ranking.ease`.
 
 Why one draw costs mu = S^2 / sigma. Each user has one row: his weights over the head, of unit L2 norm, minus their part
-along a released mean direction, clipped to norm `bound`, cut into whole numbers k with |k| <= S. Adding or removing the
+along a released mean direction, scaled to norm `bound`, cut into whole numbers k with |k| <= S. Adding or removing the
 user shifts the diagonal of the integer sum by k_i^2 and each entry above it by k_i k_j; entries below are copies. The
 noise is independent, discrete Gaussian, of scale sigma on the diagonal and sigma / sqrt 2 above it. In Renyi order
 alpha the divergence of such a draw from its shifted self is at most alpha / 2 times the sum of squared shifts over
@@ -28,10 +28,12 @@ from scipy import sparse
 from ml.privacy.bounding import Float64, Int64, bound_rows
 from ml.privacy.events import GramGaussianEvent, MechanismEvent, NonPrivateEvent
 from ml.privacy.mechanisms import checked_scale, with_discrete_gaussian
-from ml.ranking.ease import unit_direction
 
 _EXACT: Final = 2**53
 """Whole numbers up to here are exact in float64, sums of products included."""
+
+_FAINT: Final = 0.05
+"""A row of which less than this is left off the direction stays as short as it is: its rest is mostly rounding."""
 
 _CELLS_AT_ONCE: Final = 2**22
 """Dense cells of users' rows held at once: 32 MB an array."""
@@ -128,8 +130,8 @@ def release_gram(
     Args:
         rows: (n_users, n_items) sparse, one user a row, columns in the order of the released head; weights of any
             scale, finite. A user without weights in the head adds nothing.
-        planned: what the plan allows: clip norm (of a unit row after projection, so at most 1 makes sense), integer
-            sensitivity and both scales are taken from here.
+        planned: what the plan allows: the norm that every row is scaled to after projection, integer sensitivity
+            and both scales are taken from here.
         mean_direction: (n_items,) released or public direction that every row is projected off, of any length; none
             leaves rows as they are.
         non_private: leave the noise out, for a twin on a public benchmark.
@@ -184,6 +186,8 @@ def _units(rows: sparse.csr_array, bound: float, sensitivity: int, mean_directio
     at_once = max(1, min((_EXACT - 1) // sensitivity**2, _CELLS_AT_ONCE // max(n_items, 1)))
     for start in range(0, n_users, at_once):
         dense = unit_rows(rows[start : start + at_once], mean_direction)
+        norm = np.sqrt(np.sum(dense * dense, axis=1, keepdims=True))
+        dense *= np.where(norm > _FAINT, bound / np.maximum(norm, _FAINT), 1.0)
         yield bound_rows(dense, bound=bound, sensitivity=sensitivity)
 
 
@@ -214,3 +218,15 @@ def unit_rows(rows: sparse.csr_array, mean_direction: Float64 | None = None) -> 
     along = np.sum(dense * direction, axis=1, keepdims=True)
     dense -= along * direction
     return dense
+
+
+def unit_direction(direction: Float64) -> Float64:
+    """A direction at unit length; all zero stays zero, and projects nothing off.
+
+    Raises:
+        ValueError: if it is not finite.
+    """
+    if not bool(np.all(np.isfinite(direction))):
+        raise ValueError("the mean direction is not finite; take it from a release or a constant")
+    norm = float(np.linalg.norm(direction))
+    return np.asarray(direction, dtype=np.float64) / (norm if norm > 0 else 1.0)

@@ -4,22 +4,36 @@ Chosen on the validation period of public benchmarks (labels of the 28 days befo
 shop's data is seen. Nothing here reads data: the population is declared.
 """
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml.privacy.accounting import PrivacyPlan, Slot
+from ml.privacy.gaussian import mu_from_epsilon
 
 
 class PlanConstants(BaseModel):
-    """Bounds and shares of the default releases."""
+    """Bounds, shares and gates of the default releases.
+
+    The gates are products of declared users and mu of the whole plan: noise is relative to how many contribute.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     window_days: int = Field(default=28, ge=1)
     """Length of one popularity window and of the ranker's label period, days."""
-    popularity_share: float = Field(default=0.8, gt=0, lt=1)
-    """Part of mu^2 for the popularity of the whole catalogue in two windows; the ranker has the rest."""
     popularity_bound: float = Field(default=1.0, gt=0)
-    """L2 bound of one user's counts over both windows."""
+    """L2 bound of one user's counts over all windows."""
+    gram_share: float = Field(default=0.45, gt=0, lt=1)
+    """Part of mu^2 for the Gram matrix."""
+    gram_users_mu: float = Field(default=800.0, gt=0)
+    """The Gram matrix is released from so many declared users x mu on."""
+    gram_sensitivity: int = Field(default=2**15, ge=2**10)
+    """Whole units of a user's row in the Gram matrix: their products stay exact for any number of users."""
+    ranker_share: float = Field(default=0.15, gt=0, lt=1)
+    """Part of mu^2 for the ranker; popularity has what the other releases leave."""
+    ranker_users_mu: float = Field(default=1500.0, gt=0)
+    """The ranker is trained from so many declared users x mu on; below, its public prior ranks, and popularity is
+    counted in one window of twice the length, which halves its noise."""
     steps: int = Field(default=16, ge=1)
     """Full-batch gradient steps of the ranker."""
     max_grad_norm: float = Field(default=0.5, gt=0)
@@ -28,14 +42,35 @@ class PlanConstants(BaseModel):
     """Step size on the mean gradient."""
 
 
+def has_ranker(plan: PrivacyPlan) -> bool:
+    """Whether the plan trains a ranker; then popularity has two windows, one before its labels and one up to date."""
+    return any(slot.name == "ranker" for slot in plan.slots)
+
+
+def head_size(declared_users: int, mu: float) -> int:
+    """How many items the Gram matrix is released for: more cells only where the population outweighs their noise.
+
+    Args:
+        declared_users: the publicly declared number of users.
+        mu: of the Gram matrix's slot.
+
+    Returns:
+        In [100, 2000].
+    """
+    return int(np.clip(declared_users * mu / 5, 100, 2000))
+
+
 def default_plan(
     epsilon: float, delta: float, declared_users: int, constants: PlanConstants | None = None
 ) -> PrivacyPlan:
     """The plan of one release for a declared population.
 
-    >>> plan = default_plan(4, 4e-6, 2469)
-    >>> [(slot.name, round(slot.share, 2)) for slot in plan.slots]
-    [('popularity', 0.8), ('ranker', 0.2)]
+    >>> [(slot.name, round(slot.share, 2)) for slot in default_plan(4, 4e-6, 2469).slots]
+    [('popularity', 0.4), ('gram', 0.45), ('ranker', 0.15)]
+    >>> [(slot.name, round(slot.share, 2)) for slot in default_plan(2, 4e-6, 2469).slots]
+    [('popularity', 0.55), ('gram', 0.45)]
+    >>> [(slot.name, round(slot.share, 2)) for slot in default_plan(1, 4e-6, 2469).slots]
+    [('popularity', 1.0)]
 
     Args:
         epsilon: for the lifetime of the ledger.
@@ -49,18 +84,19 @@ def default_plan(
     Raises:
         ValueError: if delta exceeds its bound.
     """
-    constants = constants or PlanConstants()
+    c = constants or PlanConstants()
+    users_mu = declared_users * mu_from_epsilon(epsilon, delta)
+    later: list[Slot] = []
+    if users_mu >= c.gram_users_mu:
+        units = c.gram_sensitivity
+        later.append(Slot(name="gram", mechanism="gram_gaussian", share=c.gram_share, bound=1.0, sensitivity=units))
+    if users_mu >= c.ranker_users_mu:
+        ranker = {"mechanism": "gaussian", "share": c.ranker_share, "bound": c.max_grad_norm, "steps": c.steps}
+        later.append(Slot.model_validate({"name": "ranker", **ranker}))
     popularity = Slot(
         name="popularity",
         mechanism="discrete_gaussian",
-        share=constants.popularity_share,
-        bound=constants.popularity_bound,
+        share=1 - sum(slot.share for slot in later),
+        bound=c.popularity_bound,
     )
-    ranker = Slot(
-        name="ranker",
-        mechanism="gaussian",
-        share=1 - constants.popularity_share,
-        bound=constants.max_grad_norm,
-        steps=constants.steps,
-    )
-    return PrivacyPlan(epsilon=epsilon, delta=delta, declared_users=declared_users, slots=(popularity, ranker))
+    return PrivacyPlan(epsilon=epsilon, delta=delta, declared_users=declared_users, slots=(popularity, *later))

@@ -1,120 +1,166 @@
-"""EASE on a released Gram matrix of head items: a closed-form item model, and the scores it gives a user.
+"""What goes with what: a linear item-to-item model from the released Gram matrix of the head. All of it is free.
 
-Class `release` for the matrix, all of it post-processing, free of charge; `per_user` for scores: they read one user's
-row and the matrix.
+The matrix is a sum over users with noise on it. The noise is taken off as far as its known law allows, the closed form
+of EASE turns the rest into weights between items, and a user's score of an item is the user's own row times its column.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import sparse
 
-from ml.ranking.inputs import Float64
+from ml.privacy.gram import unit_direction, unit_rows
+from ml.ranking.inputs import Float32, Float64, Indices, Int32, ReleasedGram, ReleasedPopularity
+from ml.ranking.popularity import posterior_counts
 
-_KEPT: Final = 1.03
-"""Eigenvalues count as signal from so many times the noise's spectral edge on."""
+_EDGE_MARGIN: Final = 1.03
+"""An eigenvalue counts as signal from this multiple of the noise's spectral edge on."""
+
+_RIDGE: Final = 3.0
+"""Ridge of the closed form in multiples of the mean diagonal."""
+
+_SCALE: Final = 10.0
+"""Scores are multiplied by it: they then lie in the same range as the other features."""
+
+_UNITS: Final = 2.0**20
+"""Rows and weights are whole numbers of 1 / `_UNITS`: every sum of products is exact in float64 as long as a column of
+weights has norm below 2^13, so that no bit of a score depends on which other users are multiplied in the same block."""
+
+_DIRECTION_POWER: Final = 0.25
+"""Users' rows are projected off released popularity to this power: what everybody buys says little about tastes."""
 
 
 @dataclass(frozen=True, eq=False)
-class Ease:
-    """A fitted item model."""
+class Together:
+    """Item-to-item weights over the head, ready for scoring."""
 
-    similarity: Float64
-    """(n_items, n_items), diagonal 0: column j holds the weights with which items of a row speak for item j."""
-    mean_direction: Float64 | None
-    """(n_items,) unit vector that rows were projected off when the Gram matrix was made, and are when scored."""
-    n_components: int
-    """Eigenvalues that stood out of the noise; 0 means that the release says nothing, and all scores are 0."""
+    head: Int32
+    """(n_head,) catalogue positions."""
+    column: Int32
+    """(n_items,) place of each item of the catalogue in the head, or -1."""
+    direction: Float64
+    """(n_head,) direction that users' rows are projected off."""
+    weights: Float64
+    """(n_head, n_head) whole units; column j holds the weights of all items for item j, 0 for itself."""
 
-    def scores(self, rows: sparse.csr_array) -> Float64:
-        """How much each item of the head fits each user.
-
-        Args:
-            rows: (n_users, n_items) sparse weights of users' items in the head, as in the release; an empty row scores
-                0 everywhere.
-
-        Returns:
-            (n_users, n_items) float64: the user's unit row, off the mean direction, times `similarity`. A user's scores
-            depend on that user's row and the released matrix alone, to the last bit.
-        """
-        norm = np.sqrt(rows.multiply(rows).sum(axis=1))
-        scaled = sparse.csr_array(rows.multiply((1 / np.where(norm > 0, norm, 1.0))[:, None]))
-        found: Float64 = scaled @ self.similarity
-        if self.mean_direction is None:
-            return found
-        along = scaled @ self.mean_direction
-        return found - along[:, None] * (self.mean_direction @ self.similarity)
+    @property
+    def n_head(self) -> int:
+        """Items of the head."""
+        return len(self.head)
 
 
-def unit_direction(direction: Float64) -> Float64:
-    """A direction at unit length; all zero stays zero, and projects nothing off.
-
-    Raises:
-        ValueError: if it is not finite.
-    """
-    if not bool(np.all(np.isfinite(direction))):
-        raise ValueError("the mean direction is not finite; take it from a release or a constant")
-    norm = float(np.linalg.norm(direction))
-    return np.asarray(direction, dtype=np.float64) / (norm if norm > 0 else 1.0)
-
-
-def denoised(gram: Float64, noise_std: float) -> tuple[Float64, Float64]:
-    """The part of a released Gram matrix that stands out of its noise.
-
-    Symmetric noise with standard deviation sigma on the diagonal and sigma / sqrt 2 off it has eigenvalues up to
-    sqrt(2 M) sigma. What lies beyond is signal plus an upward bias, which the shrinkage takes off.
+def together(gram: ReleasedGram, n_items: int) -> Together:
+    """Weights between the items of a released head.
 
     Args:
-        gram: (n_items, n_items) symmetric.
-        noise_std: sigma; 0 keeps every positive eigenvalue as it is.
+        gram: the release.
+        n_items: size of the catalogue.
 
     Returns:
-        (n_components,) eigenvalues > 0 and (n_items, n_components) orthonormal eigenvectors.
+        The weights; without items in the head, every score is 0.
 
-    Source: Shabalin, Nobel (2013) and Gavish, Donoho, "Optimal Shrinkage of Singular Values" (2017), section 3: the
-    Frobenius shrinker sqrt(w^2 - edge^2), for the semicircle law's edge.
+    Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data" (WWW 2019), section 3.1, on the matrix that
+    `denoised` gives.
     """
-    edge = float(np.sqrt(2 * len(gram)) * noise_std)
-    smallest = max(_KEPT * edge, np.finfo(np.float64).eps * len(gram) * float(np.abs(gram).max(initial=0.0)))
-    values, vectors = linalg.eigh(gram, subset_by_value=(smallest, np.inf))
-    return np.sqrt(values**2 - edge**2), vectors
+    head, column = gram.item_index, _columns(gram.item_index, n_items)
+    clean = denoised(gram.values, gram.noise_std)
+    mean = float(np.trace(clean)) / max(len(clean), 1)
+    if mean <= 0:  # no release, or nothing but noise in it
+        return Together(head, column, unit_direction(gram.direction), np.zeros_like(clean))
+    inverse = np.linalg.inv(clean + _RIDGE * mean * np.eye(len(clean)))
+    weights = -inverse / np.diagonal(inverse)
+    np.fill_diagonal(weights, 0.0)
+    return Together(head, column, unit_direction(gram.direction), np.rint(weights * _UNITS))
 
 
-def fit_ease(gram: Float64, noise_std: float, *, reg: float, mean_direction: Float64 | None = None) -> Ease:
-    """Fit the item model in closed form, on the denoised Gram matrix.
+def denoised(gram: Float64, noise_std: float) -> Float64:
+    """What a noisy Gram matrix says about the exact one: few strong directions, and a diagonal.
 
-    With G = V diag(w) V^T the inverse P = (G + reg I)^-1 is (I - V diag(w / (w + reg)) V^T) / reg: no M x M inversion.
-
-    >>> import numpy as np
-    >>> gram = np.array([[2.0, 1.0], [1.0, 2.0]])
-    >>> fit_ease(gram, 0.0, reg=1.0).similarity.round(6).tolist()  # by hand: B_ij = G_ij / (G_ii + reg) for two items
-    [[0.0, 0.333333], [0.333333, 0.0]]
+    The noise's spectrum ends at sqrt(2 M) noise_std. Eigenvalues beyond it are shrunk by the law that such noise moves
+    them by; the others cannot be told from noise. What they leave of the diagonal is kept: its numbers are far above
+    their noise.
 
     Args:
-        gram: (n_items, n_items) released.
-        noise_std: standard deviation of its noise on the diagonal; 0 for a twin.
-        reg: L2 regularisation lambda > 0, in units of the Gram matrix (users, where rows have unit norm). A constant.
-        mean_direction: what rows were projected off, if anything; any length.
+        gram: (n, n) symmetric, noise of `noise_std` on the diagonal and root 2 less off it.
+        noise_std: 0 takes the matrix as it is.
 
     Returns:
-        The model.
+        (n, n) symmetric, positive semi-definite.
 
-    Raises:
-        ValueError: if the matrix is not square, symmetric and finite, or a constant is out of range.
-
-    Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data" (WWW 2019), equation 8.
+    Source: Benaych-Georges, Nadakuditi (Advances in Mathematics 2011), Theorem 2.1 with example 3.1, for where an
+    eigenvalue w comes from under noise of this law; sqrt(w^2 - edge^2) is the shrinkage of least squared error for the
+    same law: Gavish, Donoho (IEEE Transactions on Information Theory 2017), section IV, in its symmetric form.
     """
-    n_items = len(gram)
-    if gram.shape != (n_items, n_items) or not bool(np.all(np.isfinite(gram))) or not bool(np.all(gram == gram.T)):
-        raise ValueError(
-            f"a Gram matrix of shape {gram.shape} is not square, symmetric and finite; take it as released"
-        )
-    if not (reg > 0 and np.isfinite(reg) and noise_std >= 0 and np.isfinite(noise_std)):
-        raise ValueError(f"reg {reg} must be > 0 and noise_std {noise_std} >= 0, both finite")
-    values, vectors = denoised(gram, noise_std)
-    inverse = np.eye(n_items) - (vectors * (values / (values + reg))) @ vectors.T  # times 1 / reg, which cancels
-    similarity = -inverse / np.diagonal(inverse)
-    np.fill_diagonal(similarity, 0.0)
-    direction = None if mean_direction is None else unit_direction(mean_direction)
-    return Ease(similarity=similarity, mean_direction=direction, n_components=len(values))
+    if noise_std == 0 or len(gram) == 0:
+        return gram
+    edge = np.sqrt(2 * len(gram)) * noise_std
+    values, vectors = np.linalg.eigh(gram)
+    strong = values > _EDGE_MARGIN * edge
+    kept = vectors[:, strong] * np.sqrt(values[strong] ** 2 - edge**2)
+    low_rank: Float64 = kept @ vectors[:, strong].T
+    rest = np.maximum(np.diagonal(gram) - np.diagonal(low_rank), 0.0)
+    clean: Float64 = (low_rank + low_rank.T) / 2 + np.diag(rest)
+    return clean
+
+
+def head_of(released: ReleasedPopularity, size: int) -> tuple[Int32, Float64]:
+    """The items that a Gram matrix is released for, and the direction that users' rows are projected off.
+
+    Args:
+        released: popularity up to the instant that the matrix is released for.
+        size: items wanted; fewer if the catalogue is smaller.
+
+    Returns:
+        (n_head,) catalogue positions, most popular first, and (n_head,) components >= 0.
+    """
+    head = np.argsort(-released.counts, kind="stable")[:size].astype(np.int32)
+    counts = posterior_counts(released.counts, released.noise_std)[0][head]
+    return head, np.maximum(counts, 1e-9) ** _DIRECTION_POWER
+
+
+def head_rows(user: Indices, item: Indices, head: Int32, *, n_users: int, n_items: int) -> sparse.csr_array:
+    """Users' rows over the head: 1 for every item of it that the user has.
+
+    Args:
+        user: (n,) users, each pair of user and item once.
+        item: (n,) catalogue positions.
+        head: (n_head,) catalogue positions.
+        n_users: rows.
+        n_items: size of the catalogue.
+
+    Returns:
+        (n_users, n_head) float64.
+    """
+    column = _columns(head, n_items)[item]
+    known = column >= 0
+    shape = (n_users, len(head))
+    return sparse.csr_array((np.ones(int(known.sum())), (user[known], column[known])), shape=shape)
+
+
+def _columns(head: Int32, n_items: int) -> Int32:
+    """(n_items,) place of each item in the head, or -1."""
+    column = np.full(n_items, -1, dtype=np.int32)
+    column[head] = np.arange(len(head), dtype=np.int32)
+    return column
+
+
+def scores(user: Indices, item: Indices, index: Together, n_users: int) -> Float32:
+    """Each user's score of each item of the head, from the user's own items alone.
+
+    Args:
+        user: (n,) users in [0, n_users).
+        item: (n,) their items.
+        index: the weights.
+        n_users: users.
+
+    Returns:
+        (n_users, n_head + 1) float32; the last column, for items outside the head, is 0.
+    """
+    if index.n_head == 0:
+        return np.zeros((n_users, 1), dtype=np.float32)
+    cells = head_rows(user, item, index.head, n_users=n_users, n_items=len(index.column))
+    rows = unit_rows(cells, index.direction)
+    product = np.rint(rows * _UNITS) @ index.weights
+    found: Float32 = np.pad((product * (_SCALE / _UNITS**2)).astype(np.float32), ((0, 0), (0, 1)))
+    return found

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from scipy import sparse
 
+from ml.ranking.ease import Together, scores, together
 from ml.ranking.inputs import (
     Bool,
     CandidateConfig,
@@ -18,6 +19,7 @@ from ml.ranking.inputs import (
     Float64,
     Indices,
     Int32,
+    ReleasedGram,
     ReleasedPopularity,
     UserItemState,
     codes_of,
@@ -43,9 +45,11 @@ FEATURES: Final = (
     "popularity",
     "popularity_category_3",
     "popularity_line",
+    "together",
 )
 """Names of the features, in the order of the last axis. A `line` is a brand within a third-level category. The first
-seven are 0 off the user's own items."""
+seven are 0 off the user's own items; `together`, what users with the same items bought, is 0 outside the head of the
+released Gram matrix."""
 
 N_OWN_FEATURES: Final = 7
 """How many of them describe the user's own purchases of the very item."""
@@ -67,7 +71,7 @@ class ItemIndex:
     sizes: tuple[int, ...]
     """How many keys each of them has."""
     popularity: Float32
-    """(n_items, 3) the last three features."""
+    """(n_items, 3) the three features of it."""
     head: Int32
     """(n_head,) the most popular items, descending."""
     in_head: Bool
@@ -84,6 +88,8 @@ class ItemIndex:
     """(n_items,) all items by released popularity, descending; ties by position."""
     order_score: Float32
     """(n_items,) their released popularity."""
+    together: Together
+    """Weights between the items of the released head."""
 
     @property
     def n_items(self) -> int:
@@ -103,7 +109,9 @@ class Candidates:
     """(n_users, width, len(FEATURES))."""
 
 
-def index_items(catalogue: Catalogue, released: ReleasedPopularity, config: CandidateConfig) -> ItemIndex:
+def index_items(
+    catalogue: Catalogue, released: ReleasedPopularity, gram: ReleasedGram, config: CandidateConfig
+) -> ItemIndex:
     """Prepare the item side: facet codes, popularity features, and the lists that candidates are drawn from.
 
     Released counts become posterior means first, see `ml.ranking.popularity`; those of a category or a line are summed.
@@ -111,6 +119,7 @@ def index_items(catalogue: Catalogue, released: ReleasedPopularity, config: Cand
     Args:
         catalogue: the whole public catalogue.
         released: popularity in one window.
+        gram: which items of the head go together.
         config: how many candidates.
 
     Returns:
@@ -144,6 +153,7 @@ def index_items(catalogue: Catalogue, released: ReleasedPopularity, config: Cand
         text_index=catalogue.text_index,
         order=order,
         order_score=released.counts[order].astype(np.float32),
+        together=together(gram, catalogue.n_items),
     )
 
 
@@ -208,7 +218,8 @@ def user_candidates(
     shared += [_looked_up(breadth[1], index.facets[4], safe, everyone)]
     features[:, :, 7:14] = np.stack(shared, axis=-1)
     features[:, :, 14] = _text_similarity(user, item, slow, index, n_users)[everyone, index.text_index[safe]]
-    features[:, :, 15:] = index.popularity[safe]
+    features[:, :, 15:18] = index.popularity[safe]
+    features[:, :, 18] = scores(user, item, index.together, n_users)[everyone, index.together.column[safe]]
     features[chosen < 0] = 0.0
     return Candidates(chosen, is_own, features)
 

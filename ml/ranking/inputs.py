@@ -121,6 +121,40 @@ class ReleasedPopularity:
             raise ValueError(f"released popularity must be finite and its noise_std {self.noise_std} finite and >= 0")
 
 
+@dataclass(frozen=True, eq=False)
+class ReleasedGram:
+    """Which items of the head are bought by the same users: one release, paid for in the ledger."""
+
+    item_index: Int32
+    """(n_head,) catalogue positions, each once."""
+    direction: Float64
+    """(n_head,) what users' rows were projected off."""
+    values: Float64
+    """(n_head, n_head) symmetric, noisy."""
+    noise_std: float
+    """Standard deviation of the noise on its diagonal, root 2 less off it; 0 for a non-private twin."""
+
+    def __post_init__(self) -> None:
+        """Check shapes and finiteness.
+
+        Raises:
+            ValueError: if shapes differ, a number is not finite or an item stands in the head twice.
+        """
+        n = len(self.item_index)
+        if self.direction.shape != (n,) or self.values.shape != (n, n) or len(np.unique(self.item_index)) != n:
+            raise ValueError(
+                f"released Gram matrix of {n} items has direction {self.direction.shape} and values "
+                f"{self.values.shape}, or holds an item twice; expected ({n},) and ({n}, {n})"
+            )
+        if not (bool(np.all(np.isfinite(self.values))) and self.noise_std >= 0 and np.isfinite(self.noise_std)):
+            raise ValueError(f"released Gram matrix must be finite and its noise_std {self.noise_std} finite and >= 0")
+
+    @classmethod
+    def none(cls) -> "ReleasedGram":
+        """The release of a plan that has none."""
+        return cls(np.zeros(0, np.int32), np.zeros(0), np.zeros((0, 0)), 0.0)
+
+
 class CandidateConfig(BaseModel):
     """How many items are scored for one user: public constants."""
 

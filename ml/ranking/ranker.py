@@ -27,6 +27,7 @@ REASONS: Final = (
     "fits_brand",
     "similar_text",
     "popular",
+    "bought_together",
 )
 """Reason codes; a recommendation's `reason` is a position here."""
 
@@ -49,6 +50,7 @@ _REASON_OF: Final = {
     "popularity": "popular",
     "popularity_category_3": "popular",
     "popularity_line": "popular",
+    "together": "bought_together",
 }
 
 _GROUPS: Final = np.array([[_REASON_OF[feature] == reason for reason in REASONS] for feature in FEATURES])
@@ -84,8 +86,8 @@ class RankerWeights(BaseModel):
 
 
 PRIOR: Final = RankerWeights(
-    next_purchases=(3, 0.5, 2.5, 7.5, -1, 1, 0, 0, 0, 0, 0.3, 0.2, 0.3, 0.3, 0, 1, 0.2, 0),
-    discovery=(0, 0, 0, 0, 0, 0, 0, 0, 0.6, -0.7, 0.5, -0.6, 2, 1.4, 0.8, 4.8, -1.9, 0.3),
+    next_purchases=(3, 0.5, 2.5, 7.5, -1, 1, 0, 0, 0, 0, 0.3, 0.2, 0.3, 0.3, 0, 1, 0.2, 0, 0.4),
+    discovery=(0, 0, 0, 0, 0, 0, 0, 0, 0.6, -0.7, 0.5, -0.6, 2, 1.4, 0.8, 4.8, -1.9, 0.3, 1.2),
 )
 """Where training starts: public constants, rounded from a fit on the validation period of a public benchmark."""
 

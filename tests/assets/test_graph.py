@@ -36,7 +36,7 @@ def test_only_release_assets_learn_and_each_has_its_ledger_slot(graph):
     released = {
         ".".join(k.path) for k in graph.get_all_asset_keys() if graph.get(k).tags["portrait/class"] == "release"
     }
-    assert released == {"model.popularity", "model.ranker"}
+    assert released == {"model.popularity", "model.gram", "model.ranker"}
     assert len(default_plan(4, 4e-6, 2469).slots) == len(released)
 
 

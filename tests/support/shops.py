@@ -108,6 +108,8 @@ sources:
 LIVELY_HEADER = "id,customer,sku,what,qty,paid,saved,at,basket,words"
 LIVELY_START = date(2024, 1, 1)
 N_ITEMS = 48
+DECLARED = 5_000
+"""Users that the lively shop declares: more than it has, so that its plan holds every release."""
 _NOUNS = ("Apple", "Bread", "Candle", "Dish", "Egg", "Fork", "Glass", "Honey", "Ink", "Jam", "Kettle", "Lamp")
 
 
@@ -143,7 +145,7 @@ def lively_shop(folder: Path, seed: int, n_users: int = 40, days: int = 90) -> P
     folder.mkdir(parents=True, exist_ok=True)
     end = first + timedelta(days=days + 60)
     (folder / "shop.yaml").write_text(
-        LIVELY.format(declared=n_users, first=first, end=end, test=test, length=length), encoding="utf-8"
+        LIVELY.format(declared=DECLARED, first=first, end=end, test=test, length=length), encoding="utf-8"
     )
     write_lines(folder / "tills.csv", LIVELY_HEADER, lines)
     items = [

@@ -80,7 +80,7 @@ def test_the_matrix_is_symmetric_in_the_callers_units_and_the_event_is_what_ran(
     assert released.event == GRAM_CLAIM and released.noise_std == GRAM_CLAIM.noise_std
     assert twin.event == NonPrivateEvent() and twin.noise_std == 0
     x = unit_rows(USERS, DIRECTION)
-    x *= np.minimum(1, 0.9 / np.linalg.norm(x, axis=1, keepdims=True))
+    x *= 0.9 / np.linalg.norm(x, axis=1, keepdims=True)
     np.testing.assert_allclose(twin.values, x.T @ x, atol=40 * 2 * 0.9**2 / S)
     assert np.abs(released.values - twin.values).max() < 6 * GRAM_CLAIM.noise_std
     other = GramNoise(3e7, 4e7)

@@ -1,100 +1,103 @@
-"""EASE on a Gram matrix: the closed form, what noise leaves of it, and scores that read one user alone."""
+"""The linear item-to-item model: closed form, noise taken off, and no bit of a user from another."""
 
 import numpy as np
 import pytest
-from scipy import sparse
 
-from ml.ranking.ease import denoised, fit_ease, unit_direction
+from ml.ranking.ease import denoised, head_of, head_rows, scores, together
+from ml.ranking.inputs import Float64, ReleasedGram, ReleasedPopularity
 
-
-def gram_of(n_users: int, n_items: int, rank: int, seed: int = 0) -> np.ndarray:
-    """A Gram matrix of exact low rank, plus a little of everything."""
-    rng = np.random.default_rng(seed)
-    rows = rng.normal(size=(n_users, rank)) @ rng.normal(size=(rank, n_items)) + 0.1 * rng.normal(
-        size=(n_users, n_items)
-    )
-    found = rows.T @ rows
-    return (found + found.T) / 2
+RNG = np.random.default_rng(7)
 
 
-def noise(n_items: int, std: float, seed: int) -> np.ndarray:
-    """Symmetric noise of the release's law."""
-    drawn = np.random.default_rng(seed).normal(0, std / np.sqrt(2), (n_items, n_items))
-    upper = np.triu(drawn, 1)
-    return upper + upper.T + np.diag(np.diagonal(drawn)) * np.sqrt(2)
+def planted(n_users: int, n_items: int) -> Float64:
+    """Users of two tastes, each buying from its own half of the items."""
+    taste = RNG.integers(2, size=n_users)
+    half = np.arange(n_items) * 2 // n_items
+    likes = np.where(taste[:, None] == half, 0.5, 0.05)
+    return (RNG.random((n_users, n_items)) < likes).astype(np.float64)
 
 
-def test_the_closed_form_is_the_papers() -> None:
-    gram = gram_of(200, 30, 5)
-    inverse = np.linalg.inv(gram + 7.0 * np.eye(30))
-    wanted = -inverse / np.diagonal(inverse)
-    np.fill_diagonal(wanted, 0)
-    np.testing.assert_allclose(fit_ease(gram, 0.0, reg=7.0).similarity, wanted, atol=1e-9)
+def gram_of(bought: Float64, noise_std: float = 0.0) -> ReleasedGram:
+    """The Gram matrix of unit rows with noise of the released law."""
+    n = bought.shape[1]
+    rows = bought / np.maximum(np.linalg.norm(bought, axis=1, keepdims=True), 1e-9)
+    above = np.triu(RNG.normal(size=(n, n)) * noise_std / np.sqrt(2), 1)
+    noise = above + above.T + np.diag(RNG.normal(size=n) * noise_std)
+    return ReleasedGram(np.arange(n, dtype=np.int32), np.zeros(n), rows.T @ rows + noise, noise_std)
 
 
-def test_items_of_a_checkerboard_recommend_their_own_colour() -> None:
-    rows = np.array([[(user + item) % 2 for item in range(20)] for user in range(20)], dtype=float)
-    np.fill_diagonal(rows, 0)
-    scores = fit_ease(rows.T @ rows, 0.0, reg=1.0).scores(sparse.csr_array(rows))
-    for user in range(20):
-        mine = (user + np.arange(20)) % 2 == 1
-        assert scores[user, mine].min() > scores[user, ~mine].max()
+def pairs(bought: Float64) -> tuple[np.ndarray, np.ndarray]:
+    user, item = np.nonzero(bought)
+    return user, item
 
 
-def test_the_spectrum_of_the_noise_ends_at_its_edge_and_pure_noise_says_nothing() -> None:
-    largest = [np.linalg.eigvalsh(noise(300, 2.0, seed))[-1] / (np.sqrt(2 * 300) * 2.0) for seed in range(5)]
-    assert 0.95 < np.mean(largest) < 1.01
-    empty = fit_ease(noise(300, 2.0, 9), 2.0, reg=1.0)
-    assert empty.n_components == 0 and not empty.similarity.any()
-    assert not empty.scores(sparse.csr_array(np.ones((2, 300)))).any()
+def test_weights_are_the_ridge_regression_of_each_item_on_the_others():
+    bought = planted(400, 6)
+    gram = gram_of(bought)
+    index = together(gram, 6)
+    ridge = 3.0 * np.trace(gram.values) / 6
+    for item in range(6):
+        others = [i for i in range(6) if i != item]
+        regularised = gram.values[np.ix_(others, others)] + ridge * np.eye(5)
+        expected = np.linalg.solve(regularised, gram.values[others, item])
+        np.testing.assert_allclose(index.weights[others, item] / 2**20, expected, atol=2e-6)
+        assert index.weights[item, item] == 0
 
 
-def test_what_stands_out_of_the_noise_comes_back_shrunk_towards_the_truth() -> None:
-    rng = np.random.default_rng(1)
-    basis = np.linalg.qr(rng.normal(size=(200, 3)))[0]
-    truth, std = (basis * [200.0, 120.0, 60.0]) @ basis.T, 1.0
-    noisy = truth + noise(200, std, 4)
-    values, vectors = denoised(noisy, std)
-    raw = np.linalg.eigvalsh(noisy)
-    assert len(values) == 3
-    np.testing.assert_allclose(values, np.sqrt(raw[-3:] ** 2 - 2 * 200 * std**2))
-    errors = [
-        np.linalg.norm(x - truth) for x in ((vectors * values) @ vectors.T, (vectors * raw[-3:]) @ vectors.T, noisy)
-    ]
-    assert errors[0] < errors[1] < errors[2]
+def test_a_user_scores_higher_what_the_own_taste_buys():
+    bought = planted(2000, 20)
+    index = together(gram_of(bought, noise_std=3.0), 20)
+    one = np.zeros(3, dtype=np.int64)
+    found = scores(one, np.array([0, 1, 2]), index, 1)[0]
+    assert found[3:10].mean() > found[10:20].mean() + 0.1
+    assert found[20] == 0  # what items outside the head read
 
 
-def test_negative_eigenvalues_are_noise_even_without_noise() -> None:
-    assert fit_ease(np.diag([3.0, -2.0, 0.0]), 0.0, reg=1.0).n_components == 1
+def test_denoising_brings_the_matrix_nearer_to_the_exact_one():
+    exact = gram_of(planted(3000, 80))
+    for _ in range(3):
+        noise_std = 4.0
+        above = np.triu(RNG.normal(size=(80, 80)) * noise_std / np.sqrt(2), 1)
+        noisy = exact.values + above + above.T + np.diag(RNG.normal(size=80) * noise_std)
+        clean = denoised(noisy, noise_std)
+        assert np.linalg.norm(clean - exact.values) < 0.6 * np.linalg.norm(noisy - exact.values)
+        assert np.linalg.eigvalsh(clean).min() > -1e-9
 
 
-def test_scores_of_a_user_depend_on_that_users_row_alone() -> None:
-    rng = np.random.default_rng(2)
-    direction = np.abs(rng.normal(size=30)) * 5
-    model = fit_ease(gram_of(200, 30, 5), 0.0, reg=5.0, mean_direction=direction)
-    rows = sparse.random_array((17, 30), density=0.3, rng=rng, format="csr")
-    together = model.scores(rows)
-    for user in range(17):
-        assert np.array_equal(model.scores(rows[[user]])[0], together[user])
-    dense = rows.toarray()
-    unit = dense / np.maximum(np.linalg.norm(dense, axis=1, keepdims=True), 1e-300)
-    length = direction / np.linalg.norm(direction)
-    projected = unit - np.outer(unit @ length, length)
-    np.testing.assert_allclose(together, projected @ model.similarity, atol=1e-12)
-    np.testing.assert_allclose(model.scores(rows * 9.0), together, atol=1e-12)
-    assert not model.scores(sparse.csr_array((1, 30))).any()
+def test_pure_noise_teaches_next_to_nothing():
+    n, noise_std = 120, 5.0
+    above = np.triu(RNG.normal(size=(n, n)) * noise_std / np.sqrt(2), 1)
+    noise = ReleasedGram(np.arange(n, dtype=np.int32), np.zeros(n), above + above.T, noise_std)
+    index = together(noise, n)
+    assert np.abs(index.weights).max() / 2**20 < 1e-3
 
 
-def test_bad_matrices_and_constants_get_one_sentence() -> None:
-    good = gram_of(20, 4, 2)
-    skewed, nan = good.copy(), good.copy()
-    skewed[0, 1] += 1
-    nan[2, 2] = np.nan
-    for gram in (skewed, nan, good[:3]):
-        with pytest.raises(ValueError, match="not square, symmetric and finite"):
-            fit_ease(gram, 0.0, reg=1.0)
-    for reg, std in ((0.0, 0.0), (1.0, -1.0), (np.inf, 0.0)):
-        with pytest.raises(ValueError, match="must be > 0"):
-            fit_ease(good, std, reg=reg)
-    with pytest.raises(ValueError, match="direction is not finite"):
-        unit_direction(np.array([np.nan]))
+def test_no_bit_of_a_users_scores_depends_on_the_others():
+    bought = planted(300, 40)
+    index = together(gram_of(bought, noise_std=1.0), 50)
+    user, item = pairs(bought)
+    together_with_all = scores(user, item, index, 300)
+    for one in (0, 17, 299):
+        alone = scores(np.zeros((user == one).sum(), np.int64), item[user == one], index, 1)
+        assert alone.tobytes() == together_with_all[one : one + 1].tobytes()
+
+
+def test_without_a_release_every_score_is_zero():
+    index = together(ReleasedGram.none(), 5)
+    assert index.column.tolist() == [-1] * 5
+    assert scores(np.array([0, 1]), np.array([2, 3]), index, 2).tolist() == [[0.0], [0.0]]
+
+
+def test_the_head_is_the_most_popular_items_and_rows_know_only_it():
+    head, direction = head_of(ReleasedPopularity(np.array([1.0, 9.0, -2.0, 4.0]), 0.0), 2)
+    assert head.tolist() == [1, 3]
+    np.testing.assert_allclose(direction, [9**0.25, 4**0.25])
+    rows = head_rows(np.array([0, 0, 1]), np.array([3, 0, 2]), head, n_users=2, n_items=4).toarray()
+    assert rows.tolist() == [[0.0, 1.0], [0.0, 0.0]]
+
+
+def test_a_matrix_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="expected"):
+        ReleasedGram(np.array([1, 1], np.int32), np.zeros(2), np.zeros((2, 2)), 1.0)
+    with pytest.raises(ValueError, match="finite"):
+        ReleasedGram(np.array([1], np.int32), np.zeros(1), np.full((1, 1), np.nan), 1.0)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml.ranking.features import FEATURES, Candidates, ItemIndex, index_items, user_candidates
-from ml.ranking.inputs import CandidateConfig, ReleasedPopularity, UserItemState
+from ml.ranking.inputs import CandidateConfig, ReleasedGram, ReleasedPopularity, UserItemState
 from tests.ml.ranking.small_shop import catalogue, state
 
 CONFIG = CandidateConfig(n_own=3, n_head=2, n_types=1, n_per_type=2)
@@ -18,7 +18,7 @@ COUNTS = np.array([9.0, 1.0, 5.0, 0.0, 7.0, 2.0])
 def item_index() -> ItemIndex:
     """Items 0, 1, 5 of category 0 and 2, 3, 4 of category 1; brands alternate."""
     shop = catalogue([0, 0, 1, 1, 1, 0], [0, 1, 0, 1, 0, 1])
-    return index_items(shop, ReleasedPopularity(COUNTS, 0.0), CONFIG)
+    return index_items(shop, ReleasedPopularity(COUNTS, 0.0), ReleasedGram.none(), CONFIG)
 
 
 def feature(candidates: Candidates, user: int, item: int, name: str) -> float:
@@ -131,7 +131,7 @@ def test_users_are_computed_alike_in_any_chunk() -> None:
 def test_items_without_keys_or_text_have_zero_features_there() -> None:
     shop = catalogue([0, 1])
     bare = replace(shop, codes=np.full((4, 2), -1, dtype=np.int32), text_index=np.full(2, -1, dtype=np.int32))
-    index = index_items(bare, ReleasedPopularity(np.array([3.0, 1.0]), 0.0), CONFIG)
+    index = index_items(bare, ReleasedPopularity(np.array([3.0, 1.0]), 0.0), ReleasedGram.none(), CONFIG)
     candidates = user_candidates(state([(0, 1, 2, 3, 5)]), index, 0, 1, CONFIG)
     names = ("category_1", "category_2", "category_3", "brand", "line", "n_category_3", "n_line", "text")
     assert all(feature(candidates, 0, item, name) == 0.0 for item in (0, 1) for name in names)
@@ -147,4 +147,4 @@ def test_own_items_beyond_the_cap_are_no_candidates_at_all() -> None:
 
 def test_the_release_must_fit_the_catalogue() -> None:
     with pytest.raises(ValueError, match="2 items"):
-        index_items(catalogue([0, 1]), ReleasedPopularity(np.ones(3), 0.0), CONFIG)
+        index_items(catalogue([0, 1]), ReleasedPopularity(np.ones(3), 0.0), ReleasedGram.none(), CONFIG)

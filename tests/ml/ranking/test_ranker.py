@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from ml.privacy.training import TrainingConfig, train_listwise
 from ml.ranking import ranker
 from ml.ranking.features import FEATURES, ItemIndex, index_items
-from ml.ranking.inputs import CandidateConfig, ReleasedPopularity, UserItemState
+from ml.ranking.inputs import CandidateConfig, ReleasedGram, ReleasedPopularity, UserItemState
 from ml.ranking.ranker import PRIOR, REASONS, TASKS, RankerWeights, Recommendations, Task, training_bags
 from tests.ml.ranking.small_shop import catalogue, state
 
@@ -20,7 +20,9 @@ def checkerboard() -> tuple[UserItemState, ItemIndex]:
     """Users buy all items of their own parity but one, the withheld diagonal; parity is the items' category."""
     rows = [(u, i, 1.0, 5.0, 5.0) for u in range(SIZE) for i in range(SIZE) if u % 2 == i % 2 and u != i]
     counts = np.full(SIZE, float(SIZE // 2 - 1))
-    return state(rows), index_items(catalogue([i % 2 for i in range(SIZE)]), ReleasedPopularity(counts, 0.0), CONFIG)
+    return state(rows), index_items(
+        catalogue([i % 2 for i in range(SIZE)]), ReleasedPopularity(counts, 0.0), ReleasedGram.none(), CONFIG
+    )
 
 
 def recommend(*inputs: Any, task: Task, **options: Any) -> Recommendations:
@@ -60,7 +62,9 @@ def test_training_from_zero_learns_the_checkerboard() -> None:
 
 def test_next_purchases_rank_the_habit_first_and_say_so() -> None:
     rows = state([(0, 0, 1, 100, 100), (0, 3, 12, 7, 84)])
-    index = index_items(catalogue([0, 0, 1, 1]), ReleasedPopularity(np.array([2.0, 50.0, 1.0, 1.0]), 0.0), CONFIG)
+    index = index_items(
+        catalogue([0, 0, 1, 1]), ReleasedPopularity(np.array([2.0, 50.0, 1.0, 1.0]), 0.0), ReleasedGram.none(), CONFIG
+    )
     found = recommend(rows, index, PRIOR, task="next_purchases", n_users=1, k=3, config=CONFIG)
     assert found.item_index[0, 0] == 3
     assert REASONS[found.reason[0, 0]] == "bought_regularly"
@@ -82,7 +86,9 @@ def test_chunks_change_nothing_and_discovery_never_repeats(task: Task, chunk_use
 
 
 def test_a_user_without_rows_gets_the_released_popularity() -> None:
-    index = index_items(catalogue([0, 0, 1]), ReleasedPopularity(np.array([1.0, -4.0, 9.0]), 0.5), CONFIG)
+    index = index_items(
+        catalogue([0, 0, 1]), ReleasedPopularity(np.array([1.0, -4.0, 9.0]), 0.5), ReleasedGram.none(), CONFIG
+    )
     for task in TASKS:
         found = recommend(state([(1, 0, 1, 1, 1)]), index, PRIOR, task=task, n_users=3, k=5, config=CONFIG)
         for user in (0, 2):
@@ -94,7 +100,7 @@ def test_a_user_without_rows_gets_the_released_popularity() -> None:
 
 
 def test_fewer_candidates_than_places_leave_the_rest_empty() -> None:
-    index = index_items(catalogue([0, 0]), ReleasedPopularity(np.array([1.0, 2.0]), 0.0), CONFIG)
+    index = index_items(catalogue([0, 0]), ReleasedPopularity(np.array([1.0, 2.0]), 0.0), ReleasedGram.none(), CONFIG)
     found = recommend(state([(0, 0, 1, 1, 1)]), index, PRIOR, task="discovery", n_users=1, k=4, config=CONFIG)
     assert found.item_index.tolist() == [[1, -1, -1, -1]]
     assert found.reason[0, 1:].tolist() == [-1, -1, -1]
@@ -104,7 +110,7 @@ def test_fewer_candidates_than_places_leave_the_rest_empty() -> None:
 def test_the_last_place_of_discovery_goes_to_the_tail() -> None:
     config = CandidateConfig(n_own=5, n_head=3, n_types=1, n_per_type=4)
     counts = np.array([50.0, 40.0, 30.0, 1.0, 2.0, 0.0])
-    index = index_items(catalogue([1, 1, 1, 0, 0, 0]), ReleasedPopularity(counts, 0.0), config)
+    index = index_items(catalogue([1, 1, 1, 0, 0, 0]), ReleasedPopularity(counts, 0.0), ReleasedGram.none(), config)
     rows = state([(0, 5, 3, 1, 9)])
     popular = weights(popularity=1.0)
     plain = recommend(rows, index, popular, task="discovery", n_users=1, k=3, n_tail=0, config=config)
@@ -122,7 +128,7 @@ def test_the_last_place_of_discovery_goes_to_the_tail() -> None:
 )  # fmt: skip
 def test_the_reason_is_the_contribution_that_stands_out(feature: str, reason: str, best: int) -> None:
     shop = catalogue([0, 1, 2, 0, 2], [0, 1, 1, 2, 2])
-    index = index_items(shop, ReleasedPopularity(np.full(5, 4.0), 0.0), CONFIG)
+    index = index_items(shop, ReleasedPopularity(np.full(5, 4.0), 0.0), ReleasedGram.none(), CONFIG)
     rows = state([(0, 0, 9, 1, 90), (0, 1, 3, 45, 135)])  # 0 was bought most, 1 every 45 days and last 45 days ago
     only = weights(popularity=1.0, **{feature: 5.0})
     task: Task = "next_purchases" if best < 2 else "discovery"

@@ -1,0 +1,130 @@
+"""What is learnt across users, as functions of what is read: for the releases, and for their twin without noise."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from assets import arrays
+from data.history import History
+
+if TYPE_CHECKING:
+    from ml.privacy.accounting import PrivacyPlan
+    from ml.privacy.events import DiscreteGaussianEvent, GaussianEvent, GramGaussianEvent
+    from ml.privacy.gram import GramRelease
+    from ml.privacy.mechanisms import Release
+    from ml.privacy.training import Trained
+    from ml.ranking.inputs import Catalogue, Float64, Int32, ReleasedGram, ReleasedPopularity
+
+
+def popularity(
+    history: History, planned: "DiscreteGaussianEvent", *, n_windows: int, non_private: bool = False
+) -> "Release":
+    """Count who took what in the windows; a plan that fits no ranker counts both windows as one.
+
+    Args:
+        history: the shop's history.
+        planned: what the plan allows.
+        n_windows: 2, or 1.
+        non_private: without noise.
+
+    Returns:
+        `values` (n_windows, n_items), oldest window first.
+    """
+    from ml.privacy.mechanisms import release_popularity
+
+    numbered = [history.numbered(pairs) for pairs in history.popular()]
+    window = np.repeat(np.arange(len(numbered)), [len(user) for user, _ in numbered])
+    return release_popularity(
+        np.concatenate([user for user, _ in numbered]),
+        np.concatenate([item for _, item in numbered]),
+        n_items=len(history.item_ids),
+        planned=planned,
+        window_index=np.minimum(window, n_windows - 1),
+        n_windows=n_windows,
+        cell_cap=1.0,
+        non_private=non_private,
+    )
+
+
+def gram(
+    history: History,
+    before: "ReleasedPopularity",
+    planned: "GramGaussianEvent",
+    plan: "PrivacyPlan",
+    *,
+    non_private: bool = False,
+) -> "tuple[Int32, Float64, GramRelease]":
+    """What the same users have, over the head of released popularity, as of the instant that the ranker is fitted at.
+
+    Args:
+        history: the shop's history.
+        before: released popularity up to that instant.
+        planned: what the plan allows.
+        plan: the whole plan.
+        non_private: without noise.
+
+    Returns:
+        Catalogue positions of the head, the direction that users' rows were projected off, and the matrix.
+    """
+    from ml.privacy.gram import release_gram
+    from ml.privacy.plan import has_ranker, head_size
+    from ml.ranking.ease import head_of, head_rows
+
+    state = arrays.user_item_state(history, "fit" if has_ranker(plan) else "test")
+    head, direction = head_of(before, head_size(plan.declared_users, planned.mu))
+    rows = head_rows(
+        state.user_index, state.item_index, head, n_users=len(history.user_ids), n_items=len(history.item_ids)
+    )
+    return head, direction, release_gram(rows, planned=planned, mean_direction=direction, non_private=non_private)
+
+
+def ranker(
+    history: History,
+    catalogue: "Catalogue",
+    before: "ReleasedPopularity",
+    together: "ReleasedGram",
+    planned: "GaussianEvent",
+    plan: "PrivacyPlan",
+    *,
+    tell: Callable[[str], None],
+    non_private: bool = False,
+) -> "Trained":
+    """Fit the heads to what users took after the instant of fitting.
+
+    Args:
+        history: the shop's history.
+        catalogue: the whole public catalogue.
+        before: released popularity up to that instant.
+        together: the released Gram matrix.
+        planned: what the plan allows.
+        plan: the whole plan.
+        tell: receives lines of progress.
+        non_private: without noise.
+
+    Returns:
+        The weights and what ran.
+    """
+    from ml.privacy.plan import PlanConstants
+    from ml.privacy.training import TrainingConfig, train_listwise
+    from ml.ranking.features import index_items
+    from ml.ranking.inputs import CandidateConfig
+    from ml.ranking.ranker import PRIOR, training_bags
+
+    candidates = CandidateConfig()
+    bags = training_bags(
+        arrays.user_item_state(history, "fit"),
+        index_items(catalogue, before, together, candidates),
+        *history.numbered(history.labels("fit")),
+        n_users=len(history.user_ids),
+        config=candidates,
+    )
+    tell(f"bags ready, {planned.steps} full-batch steps to go")
+    config = TrainingConfig(
+        steps=planned.steps,
+        learning_rate=PlanConstants().learning_rate,
+        max_grad_norm=planned.bound,
+        declared_users=plan.declared_users,
+    )
+    noise = 0.0 if non_private else planned.noise_multiplier
+    return train_listwise(bags, PRIOR.to_array(), config, noise_multiplier=noise, non_private=non_private)
