@@ -41,7 +41,7 @@ def evaluate(workspace: Workspace, session: Session, spans: Periods, tell: Calla
     models = {"portrait": served}
     if workspace.shop.public_benchmark:
         tell("out.evaluation: fitting the twin without noise, allowed on public benchmarks alone; it is not published")
-        models["without_noise"] = _twin(workspace, history, catalogue)
+        models["without_noise"] = learning.everything(history, catalogue, plan_of(workspace), non_private=True)
     owned = state.user_index.astype(np.int64) * catalogue.n_items + state.item_index
     is_new = ~np.isin(relevant[0].astype(np.int64) * catalogue.n_items + relevant[1], owned)
     ranked = {
@@ -104,29 +104,3 @@ def _scored(task: str, model: str, lists: "Int32", wanted: Any, n_items: int) ->
         {"task": task, "model": model, "metric": m, "score": getattr(found, m), "n_users": found.n_users}
         for m in ("ndcg", "recall", "mrr", "coverage")
     ]
-
-
-def _twin(
-    workspace: Workspace, history: History, catalogue: "Catalogue"
-) -> "tuple[ReleasedPopularity, ReleasedGram, RankerWeights]":
-    """The same line without noise: a figure for the report of a public benchmark, kept nowhere."""
-    from ml.privacy.plan import has_ranker
-    from ml.ranking.inputs import ReleasedGram, ReleasedPopularity
-    from ml.ranking.ranker import PRIOR, RankerWeights
-
-    plan = plan_of(workspace)
-    events: Any = plan.events()
-    counted = learning.popularity(
-        history, events["popularity"], n_windows=2 if has_ranker(plan) else 1, non_private=True
-    ).values
-    before, latest = (ReleasedPopularity(counts, 0.0) for counts in (counted[0], counted[-1]))
-    together = ReleasedGram.none()
-    if "gram" in events:
-        head, direction, found = learning.gram(history, before, events["gram"], plan, non_private=True)
-        together = ReleasedGram(head, direction, found.values, found.noise_std)
-    if not has_ranker(plan):
-        return latest, together, PRIOR
-    trained = learning.ranker(
-        history, catalogue, before, together, events["ranker"], plan, tell=lambda line: None, non_private=True
-    )
-    return latest, together, RankerWeights.from_array(trained.weights)

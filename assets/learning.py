@@ -1,7 +1,7 @@
 """What is learnt across users, as functions of what is read: for the releases, and for their twin without noise."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ml.privacy.mechanisms import Release
     from ml.privacy.training import Trained
     from ml.ranking.inputs import Catalogue, Float64, Int32, ReleasedGram, ReleasedPopularity
+    from ml.ranking.ranker import RankerWeights
 
 
 def popularity(
@@ -128,3 +129,37 @@ def ranker(
     )
     noise = 0.0 if non_private else planned.noise_multiplier
     return train_listwise(bags, PRIOR.to_array(), config, noise_multiplier=noise, non_private=non_private)
+
+
+def everything(
+    history: History, catalogue: "Catalogue", plan: "PrivacyPlan", *, non_private: bool
+) -> "tuple[ReleasedPopularity, ReleasedGram, RankerWeights]":
+    """All releases of a plan, one after the other, published nowhere: a twin or a draw on a public benchmark.
+
+    Args:
+        history: the shop's history.
+        catalogue: the whole public catalogue.
+        plan: the whole plan.
+        non_private: without noise.
+
+    Returns:
+        What `recommend` is given.
+    """
+    from ml.privacy.plan import has_ranker
+    from ml.ranking.inputs import ReleasedGram, ReleasedPopularity
+    from ml.ranking.ranker import PRIOR, RankerWeights
+
+    events: Any = plan.events()
+    counted = popularity(history, events["popularity"], n_windows=2 if has_ranker(plan) else 1, non_private=non_private)
+    noise_std = 0.0 if non_private else events["popularity"].noise_std
+    before, latest = (ReleasedPopularity(counts, noise_std) for counts in (counted.values[0], counted.values[-1]))
+    together = ReleasedGram.none()
+    if "gram" in events:
+        head, direction, found = gram(history, before, events["gram"], plan, non_private=non_private)
+        together = ReleasedGram(head, direction, found.values, found.noise_std)
+    if not has_ranker(plan):
+        return latest, together, PRIOR
+    trained = ranker(
+        history, catalogue, before, together, events["ranker"], plan, tell=lambda line: None, non_private=non_private
+    )
+    return latest, together, RankerWeights.from_array(trained.weights)
