@@ -81,26 +81,48 @@ def bound_contributions(
 
     Source: clipping as in Dwork, Roth (2014), section 3.5; integers as in Kairouz, Liu, Steinke (ICML 2021), section 3.
     """
-    users, cells, weights = _checked(user_index, cell_index, weight, n_cells)
     if not (bound > 0 and sensitivity > 0 and (cell_cap is None or cell_cap > 0)):
         raise ValueError(
             f"bound {bound}, sensitivity {sensitivity} and cell_cap {cell_cap} must be > 0; "
             "they are constants of the privacy plan"
         )
-    known = (users >= 0) & (cells >= 0)
-    names, rank = np.unique(users[known], return_inverse=True)
-    keys, inverse = np.unique(rank.astype(np.int64) * n_cells + cells[known], return_inverse=True)
-    value = np.bincount(inverse, weights=weights[known], minlength=len(keys))
+    user, cell, value = sum_by_cell(user_index, cell_index, weight, n_cells=n_cells)
+    names, owner = np.unique(user, return_inverse=True)
     if cell_cap is not None:
         value = np.clip(value, -cell_cap, cell_cap)
-    owner, cell = np.divmod(keys, n_cells)
     norm = np.sqrt(np.bincount(owner, weights=value**2, minlength=len(names)))
     units = np.trunc(value * (sensitivity * (1 - _MARGIN) / np.maximum(norm, bound))[owner]).astype(np.int64)
     squares = np.zeros(len(names), dtype=np.int64)
     np.add.at(squares, owner, units * units)
     if len(names) and int(squares.max()) > sensitivity**2:
         raise ArithmeticError(f"a bounded user has squared norm {squares.max()} > {sensitivity}^2; nothing is released")
-    return Contributions(names[owner], cell, units, n_cells, float(bound), int(sensitivity))
+    return Contributions(user, cell, units, n_cells, float(bound), int(sensitivity))
+
+
+def sum_by_cell(
+    user_index: npt.NDArray[Any], cell_index: npt.NDArray[Any], weight: npt.NDArray[Any] | None, *, n_cells: int
+) -> tuple[Int64, Int64, Float64]:
+    """Sum each user's rows by cell; rows without a user or a cell drop out.
+
+    Args:
+        user_index: (n,) integers; negative means no known user.
+        cell_index: (n,) integers below n_cells; negative means none.
+        weight: (n,) finite floats, at most 1e100 in size; 1 a row if absent.
+        n_cells: how many cells there are.
+
+    Returns:
+        (m,) user, (m,) cell and (m,) sum, one entry a user and cell, sorted by both.
+
+    Raises:
+        ValueError: if shapes differ, a cell is out of range or a weight is not finite.
+    """
+    users, cells, weights = _checked(user_index, cell_index, weight, n_cells)
+    known = (users >= 0) & (cells >= 0)
+    names, rank = np.unique(users[known], return_inverse=True)
+    keys, inverse = np.unique(rank.astype(np.int64) * n_cells + cells[known], return_inverse=True)
+    owner, cell = np.divmod(keys, n_cells)
+    total: Float64 = np.bincount(inverse, weights=weights[known], minlength=len(keys)).astype(np.float64)
+    return names[owner], cell, total
 
 
 def bound_rows(rows: Float64, *, bound: float, sensitivity: int) -> Int64:

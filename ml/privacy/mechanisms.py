@@ -4,6 +4,7 @@ OpenDP takes seconds to import and is imported when noise is drawn. Its noise co
 cannot be seeded; that is a feature.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.privacy.bounding import Contributions, Float64, Int64, bound_contributions
-from ml.privacy.events import DiscreteGaussianEvent, MechanismEvent, NonPrivateEvent
+from ml.privacy.events import DiscreteGaussianEvent, GaussianEvent, MechanismEvent, NonPrivateEvent
 
 _DRAWN_AT_ONCE: Final = 2**16
 """Cells whose noise one call of OpenDP draws, about a second; it returns Python integers, so memory follows this."""
@@ -122,6 +123,29 @@ class DiscreteGaussianNoise:
         return self._event
 
 
+def event_of_steps(steps: Sequence[DiscreteGaussianEvent]) -> GaussianEvent:
+    """The event of several adaptive draws of one kind, read back from each of them.
+
+    Args:
+        steps: the events of the draws, in order, at least one.
+
+    Returns:
+        One event of so many steps.
+
+    Raises:
+        RuntimeError: if the draws differ: the plan allows one kind of step.
+    """
+    if any(step != steps[0] for step in steps):
+        raise RuntimeError(f"the noise changed between steps: {sorted({step.scale for step in steps})}")
+    first = steps[0]
+    return GaussianEvent(
+        steps=len(steps),
+        noise_multiplier=first.scale / first.sensitivity,
+        bound=first.bound,
+        randomness=first.randomness,
+    )
+
+
 def _opendp_gaussian(n_cells: int, scale: float) -> Any:
     """OpenDP's measurement: discrete Gaussian noise on an int64 vector, L2 distance in whole units."""
     import opendp.prelude as dp
@@ -180,13 +204,13 @@ def release_popularity(
         weight=weight,
         cell_cap=cell_cap,
     )
-    unit = contributions.bound / contributions.sensitivity
+    shape = (n_windows, n_items)
     if non_private:
-        return Release(_in_units(contributions.total(), unit, n_windows), NonPrivateEvent())
+        return Release(in_units(contributions.total(), contributions, shape), NonPrivateEvent())
     noise = DiscreteGaussianNoise(planned.scale)
-    return Release(_in_units(noise.add_to(contributions), unit, n_windows), noise.event)
+    return Release(in_units(noise.add_to(contributions), contributions, shape), noise.event)
 
 
-def _in_units(total: Int64, unit: float, n_windows: int) -> Float64:
-    """Whole units back in the caller's units, (n_windows, n_cells / n_windows) float64."""
-    return (total.astype(np.float64) * unit).reshape(n_windows, -1)
+def in_units(total: Int64, parts: Contributions, shape: tuple[int, ...]) -> Float64:
+    """Whole units back in the caller's units, of this shape, float64."""
+    return (total.astype(np.float64) * (parts.bound / parts.sensitivity)).reshape(shape)
