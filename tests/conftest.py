@@ -14,10 +14,11 @@ os.environ.pop("PORTRAIT_SHOP", None)
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Under `REQUIRE_ALL=1` a skip is a failure: continuous integration must run everything."""
+    """Under `REQUIRE_ALL=1` a skip is a failure: continuous integration must run everything but what needs a GPU."""
     outcome = yield
     report = outcome.get_result()
-    if report.skipped and os.environ.get("REQUIRE_ALL") == "1" and not hasattr(report, "wasxfail"):
+    is_excused = hasattr(report, "wasxfail") or item.get_closest_marker("cuda") is not None
+    if report.skipped and os.environ.get("REQUIRE_ALL") == "1" and not is_excused:
         report.outcome = "failed"
         report.longrepr = f"REQUIRE_ALL=1 and this test was skipped: {report.longrepr}"
 

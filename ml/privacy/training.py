@@ -1,39 +1,31 @@
 """Gradient training with user-level differential privacy, through Opacus: one sample is one user's bounded bag.
 
-Full batch: every step is one Gaussian mechanism over all users, so T steps cost mu = sqrt(T) / noise_multiplier. Below
-1e5 parameters the clipped gradients are whole numbers and their noise comes from OpenDP: torch's CPU generator keeps
-only 32 bits of a seed, which an observer of the weights could search. So there is no seed, and none to store.
-Neither a loss nor a gradient norm leaves this module.
+Full batch: every step is one Gaussian mechanism over all users, so T steps cost mu = sqrt(T) / noise_multiplier.
+Poisson: every step is one over a sample that each user enters with the plan's probability, and the divisor is the
+plan's too. Clipped gradients are whole numbers (`ml.privacy.gradients`). There is no seed, and none to store.
+Neither a loss nor a gradient norm nor the size of a batch leaves this module.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from opacus import GradSampleModule
 from opacus.accountants import RDPAccountant
-from opacus.optimizers import DPOptimizer
-from opacus.optimizers.optimizer import _check_processed_flag, _mark_as_processed
+from opacus.utils.batch_memory_manager import BatchMemoryManager
 from pydantic import BaseModel, ConfigDict, Field
+from torch.utils.data import DataLoader
 
-from ml.privacy.mechanisms import _opendp_gaussian
-from ml.ranking.bags import Bags
-
-SENSITIVITY: Final = 2**20
-"""Whole units that the clip norm is cut into."""
-
-MAX_PARAMETERS: Final = 100_000
-"""Largest model whose noise is drawn by OpenDP."""
-
-_MARGIN: Final = 2.0**-32
-"""Relative shrinkage before truncation, larger than the rounding of a float64 norm."""
-
-_MASKED: Final = -1e4
-"""Score of what is not a candidate: exp of it is exactly 0 in float32."""
+from ml.privacy.checkpoint import Checkpoint, Parameters, Resumable, fingerprint_of
+from ml.privacy.gradients import GradientRandomness, WholeNumberDPOptimizer, per_user_module
+from ml.privacy.heads import Heads, listwise_loss
+from ml.privacy.sampling import PoissonSampler
+from ml.ranking.bags import Bags, bags_of_users
+from ml.ranking.mlp import HiddenLayer
 
 
 class TrainingConfig(BaseModel):
@@ -42,7 +34,7 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int = Field(default=16, ge=1)
-    """Full-batch steps T."""
+    """Steps T."""
     learning_rate: float = Field(default=2.0, gt=0)
     """Step size on the mean gradient, plain gradient descent."""
     max_grad_norm: float = Field(default=0.5, gt=0)
@@ -50,7 +42,13 @@ class TrainingConfig(BaseModel):
     n_averaged: int = Field(default=8, ge=1)
     """The weights are the mean of the last so many iterates: post-processing that evens out noise."""
     declared_users: int = Field(ge=1)
-    """What a sum is divided by: the declared population, never the exact one."""
+    """What a sum is divided by, times the sample rate: the declared population, never the exact one."""
+    sample_rate: float = Field(default=1.0, gt=0, le=1)
+    """Probability q of a user entering a step; 1 is full batch."""
+    hidden_size: int = Field(default=0, ge=0)
+    """Units of a hidden layer beside the linear heads; 0 is the linear ranker."""
+    physical_users: int = Field(default=256, ge=1)
+    """Poisson only: users whose gradients are held at once. Bounds the memory and changes nothing else."""
 
 
 RunDevice = Literal["auto", "cpu", "cuda"]
@@ -58,19 +56,19 @@ RunDevice = Literal["auto", "cpu", "cuda"]
 
 
 class TrainedEvent(BaseModel):
-    """What ran, read back from optimizer and accountant afterwards."""
+    """What ran, read back from optimizer, sampler and accountant afterwards."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     noise_multiplier: float
-    """Noise standard deviation of one sum over the clip norm; 0 for a non-private twin."""
+    """Noise standard deviation of one sum over the clip norm; 0 for a twin that is only clipped."""
     steps: int
     """Noisy sums taken."""
     sample_rate: float
-    """Probability of a user entering a step: 1.0, full batch."""
+    """Probability of a user entering a step; 1.0 is full batch."""
     max_grad_norm: float
     """Clip norm of one user's gradient."""
-    randomness: Literal["opendp"] = "opendp"
+    randomness: GradientRandomness = "opendp"
     """Source of the noise."""
 
 
@@ -79,89 +77,11 @@ class Trained:
     """Trained weights and the event that made them."""
 
     weights: npt.NDArray[np.float64]
-    """(n_heads, n_features)."""
+    """(n_heads, n_features) of the linear heads."""
     event: TrainedEvent
     """What ran, for the ledger."""
-
-
-class WholeNumberDPOptimizer(DPOptimizer):  # type: ignore[misc]
-    """Opacus's optimizer with per-user gradients cut into whole units and noise from OpenDP.
-
-    Sensitivity: a user's clipped gradient has at most SENSITIVITY units in L2 norm, checked in whole numbers, so adding
-    or removing one user moves the integer sum by at most that, and discrete Gaussian noise of
-    noise_multiplier x SENSITIVITY units gives rho = 1 / (2 noise_multiplier^2) a step.
-
-    Source: Kairouz, Liu, Steinke (ICML 2021), section 3; Canonne, Kamath, Steinke (NeurIPS 2020), Theorem 14.
-    """
-
-    def clip_and_accumulate(self) -> None:
-        """Clip each user's gradient over all parameters together, cut it into units, add it to `summed_grad`.
-
-        Raises:
-            FloatingPointError: if a gradient is not finite.
-            ArithmeticError: if a clipped gradient exceeds the sensitivity: a proof that failed.
-        """
-        samples = self.grad_samples
-        for parameter in self.params:
-            _check_processed_flag(parameter.grad_sample)
-        flat = torch.cat([sample.flatten(start_dim=1) for sample in samples], dim=1).to("cpu", torch.float64)
-        if not bool(torch.isfinite(flat).all()):
-            raise FloatingPointError("a user's gradient is not finite; lower the learning rate or the feature scale")
-        norm = flat.norm(dim=1, keepdim=True).clamp(min=self.max_grad_norm)
-        units = torch.trunc(flat * (SENSITIVITY * (1 - _MARGIN) / norm)).to(torch.int64)
-        if len(units) and int((units * units).sum(dim=1).max()) > SENSITIVITY**2:
-            raise ArithmeticError(f"a clipped gradient exceeds {SENSITIVITY} units; nothing is released")
-        total = units.sum(dim=0)
-        sizes = [parameter.numel() for parameter in self.params]
-        for parameter, part in zip(self.params, torch.split(total, sizes), strict=True):
-            before = 0 if parameter.summed_grad is None else parameter.summed_grad
-            parameter.summed_grad = before + part
-            _mark_as_processed(parameter.grad_sample)
-
-    def add_noise(self) -> None:
-        """Add noise to the sum of all users and bring it back to gradient units, into `grad`.
-
-        Raises:
-            ArithmeticError: if OpenDP proves less privacy than the noise multiplier claims.
-        """
-        for parameter in self.params:
-            _check_processed_flag(parameter.summed_grad)
-        total = torch.cat([parameter.summed_grad for parameter in self.params])
-        if self.noise_multiplier > 0:
-            measurement = _opendp_gaussian(len(total), self.noise_multiplier * SENSITIVITY)
-            proven, claimed = measurement.map(SENSITIVITY), 0.5 / self.noise_multiplier**2
-            if not proven <= claimed * (1 + 1e-9):
-                raise ArithmeticError(f"OpenDP proves rho {proven}, a step claims {claimed}; nothing is released")
-            total = torch.tensor(measurement(total.tolist()), dtype=torch.int64)
-        gradient = total.to(torch.float64) * (self.max_grad_norm / SENSITIVITY)
-        sizes = [parameter.numel() for parameter in self.params]
-        for parameter, part in zip(self.params, torch.split(gradient, sizes), strict=True):
-            parameter.grad = part.view(parameter.shape).to(parameter)
-            _mark_as_processed(parameter.summed_grad)
-
-
-def listwise_loss(scores: torch.Tensor, candidate: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    """Minus the log of the share of a user's softmax that falls on positives, summed over heads.
-
-    It asks that the top of the list be right, not that all positives be found, as NDCG does. Its gradient is a
-    difference of two means of feature vectors, so it is bounded by the features' diameter before any clipping.
-
-    Args:
-        scores: (n_users, n_heads, width) float32.
-        candidate: (n_users, n_heads, width) bool.
-        label: (n_users, n_heads, width) bool.
-
-    Returns:
-        (n_users,) float32; a head without a positive adds 0.
-
-    Source: Bruch et al., "An Analysis of the Softmax Cost Function for Learning to Rank" (ICTIR 2019), section 3, with
-    the sum over positives inside the logarithm (marginal likelihood of a positive at the top).
-    """
-    positive = label & candidate
-    everything = torch.logsumexp(scores.masked_fill(~candidate, _MASKED), dim=2)
-    right = torch.logsumexp(scores.masked_fill(~positive, _MASKED), dim=2)
-    loss: torch.Tensor = torch.where(positive.any(dim=2), everything - right, 0.0).sum(dim=1)
-    return loss
+    hidden: HiddenLayer | None = None
+    """The hidden layer, if the configuration has one."""
 
 
 def train_listwise(
@@ -172,52 +92,127 @@ def train_listwise(
     noise_multiplier: float,
     non_private: bool = False,
     device: RunDevice = "auto",
+    resumable: Resumable | None = None,
 ) -> Trained:
-    """Train linear listwise heads by full-batch gradient descent on clipped, noised sums over users.
+    """Train listwise heads by gradient descent on clipped, noised sums over users.
 
     Args:
         bags: all users, each in exactly one bag of exactly one batch; batches bound the memory and change nothing else.
         initial: (n_heads, n_features) prior weights, public constants.
         config: constants of the plan.
         noise_multiplier: noise of one step over the clip norm, from the plan's event; 0 only with `non_private`.
-        non_private: train without noise (clipping stays): the twin on a public benchmark.
+        non_private: train without noise, clipped and sampled as otherwise: the twin on a public benchmark.
         device: where to run.
+        resumable: keep checkpoints, and go on from one.
 
     Returns:
-        Weights and the event read back from optimizer and accountant. Without users the weights are the prior's walk
-        under noise alone, as private as any others.
+        Weights and the event read back from optimizer, sampler and accountant. Without users, or in an empty Poisson
+        batch, a step is noise alone, as private as any other.
 
     Raises:
-        ValueError: if the noise multiplier contradicts `non_private`, or shapes differ from `initial`.
-        FloatingPointError: if a gradient is not finite.
+        ValueError: if the noise multiplier contradicts `non_private`, shapes differ from `initial`, CUDA is asked for
+            and absent, or a checkpoint does not fit.
+        FloatingPointError: if a gradient is not finite; nothing is returned, so nothing can be committed.
 
-    Source: Abadi et al. (CCS 2016), Algorithm 1, with sampling probability 1 and users as the unit.
+    Source: Abadi et al. (CCS 2016), Algorithm 1, with users as the unit.
     """
     _check_arguments(bags, initial, noise_multiplier, non_private)
-    where = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
-    n_heads, n_features = initial.shape
-    linear = torch.nn.Linear(n_features, n_heads, bias=False)
-    with torch.no_grad():
-        linear.weight.copy_(torch.from_numpy(initial))
-    model = GradSampleModule(linear.to(where), batch_first=True, loss_reduction="sum")
-    accountant = RDPAccountant()
+    where = _device(device)
+    heads = Heads(initial, config.hidden_size)
+    model = per_user_module(heads.to(where))
     optimizer = WholeNumberDPOptimizer(
         torch.optim.SGD(model.parameters(), lr=config.learning_rate),
         noise_multiplier=noise_multiplier,
         max_grad_norm=config.max_grad_norm,
-        expected_batch_size=config.declared_users,
+        expected_batch_size=config.declared_users * config.sample_rate,
         loss_reduction="mean",
     )
-    optimizer.attach_step_hook(accountant.get_optimizer_hook_fn(sample_rate=1.0))
-    n_averaged = min(config.n_averaged, config.steps)
-    mean = np.zeros(initial.shape)
-    for step in range(config.steps):
-        with warnings.catch_warnings():  # features are data: that they carry no gradient is no news
-            warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            _one_step(model, optimizer, bags, where)
-        if step >= config.steps - n_averaged:
-            mean += linear.weight.detach().cpu().double().numpy() / n_averaged
-    return Trained(mean, _read_back(optimizer, accountant))
+    walk = _Walk(heads, config, _fingerprint(initial, config, noise_multiplier, non_private, resumable), resumable)
+    sampler = PoissonSampler(sum(len(batch.features) for batch in bags), config.sample_rate, config.steps - walk.steps)
+    optimizer.attach_step_hook(walk.accountant.get_optimizer_hook_fn(sample_rate=sampler.sample_rate))
+    with warnings.catch_warnings():  # features are data: that they carry no gradient is no news
+        warnings.filterwarnings("ignore", message="Full backward hook is firing")
+        for batch in _physical_batches(bags, sampler, optimizer, config):
+            _accumulate(model, batch, where)
+            optimizer.step()
+            optimizer.zero_grad()
+            walk.follow()
+    return Trained(walk.mean["linear.weight"], walk.read_back(optimizer), walk.hidden_layer())
+
+
+class _Walk:
+    """Where the training is: steps taken, as the accountant saw them, and the mean of the last iterates."""
+
+    def __init__(self, heads: Heads, config: TrainingConfig, fingerprint: str, resumable: Resumable | None) -> None:
+        """Start at the beginning, or at a checkpoint."""
+        self._heads, self._config, self._fingerprint, self._resumable = heads, config, fingerprint, resumable
+        self.accountant = RDPAccountant()
+        self.mean: Parameters = {name: np.zeros(value.shape) for name, value in heads.named_parameters()}
+        if resumable is not None and resumable.saved is not None:
+            saved = Checkpoint.from_bytes(resumable.saved, fingerprint)
+            self.accountant.history = list(saved.history)
+            self.mean = saved.mean
+            with torch.no_grad():
+                for name, value in heads.named_parameters():
+                    value.copy_(torch.from_numpy(saved.parameters[name]))
+        self._followed = self.steps
+
+    @property
+    def steps(self) -> int:
+        """Noisy steps taken."""
+        return sum(steps for _, _, steps in self.accountant.history)
+
+    def follow(self) -> None:
+        """Take note of a physical batch: if it ended a step, average the iterate and keep a checkpoint."""
+        if self.steps == self._followed:
+            return
+        self._followed = self.steps
+        iterate = {name: value.detach().cpu().double().numpy() for name, value in self._heads.named_parameters()}
+        n_averaged = min(self._config.n_averaged, self._config.steps)
+        if self.steps > self._config.steps - n_averaged:
+            for name, value in iterate.items():
+                self.mean[name] = self.mean[name] + value / n_averaged
+        if self._resumable is not None and self.steps % self._resumable.every == 0:
+            checkpoint = Checkpoint(iterate, self.mean, tuple(self.accountant.history))
+            self._resumable.save(checkpoint.to_bytes(self._fingerprint))
+
+    def read_back(self, optimizer: WholeNumberDPOptimizer) -> TrainedEvent:
+        """The event as the accountant saw it."""
+        if len(self.accountant.history) != 1:
+            raise RuntimeError(f"the noise changed during training, the accountant saw {self.accountant.history}")
+        noise_multiplier, sample_rate, steps = self.accountant.history[0]
+        return TrainedEvent(
+            noise_multiplier=noise_multiplier,
+            steps=steps,
+            sample_rate=sample_rate,
+            max_grad_norm=optimizer.max_grad_norm,
+            randomness=optimizer.randomness,
+        )
+
+    def hidden_layer(self) -> HiddenLayer | None:
+        """The averaged hidden layer, if there is one."""
+        if self._config.hidden_size == 0:
+            return None
+        return HiddenLayer(self.mean["hidden.weight"], self.mean["hidden.bias"], self.mean["output.weight"])
+
+
+def _device(device: RunDevice) -> torch.device:
+    """Where to run."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("training is asked for on cuda, but there is no CUDA device; ask for auto or cpu")
+    return torch.device("cpu" if device == "cpu" or not torch.cuda.is_available() else "cuda")
+
+
+def _fingerprint(
+    initial: npt.NDArray[np.float64],
+    config: TrainingConfig,
+    noise_multiplier: float,
+    non_private: bool,
+    resumable: Resumable | None,
+) -> str:
+    """What a checkpoint of this training is bound to."""
+    constants = {**config.model_dump(), "noise_multiplier": noise_multiplier, "non_private": non_private}
+    return fingerprint_of("" if resumable is None else resumable.purpose, constants, initial)
 
 
 def _check_arguments(
@@ -229,7 +224,7 @@ def _check_arguments(
             f"noise_multiplier is {noise_multiplier} and non_private is {non_private}; a private training needs finite "
             "noise above 0 from the plan's event, a non-private twin needs noise_multiplier=0 and non_private=True"
         )
-    if initial.ndim != 2 or not bool(np.all(np.isfinite(initial))) or not 0 < initial.size <= MAX_PARAMETERS:
+    if initial.ndim != 2 or initial.size == 0 or not bool(np.all(np.isfinite(initial))):
         raise ValueError(f"initial weights have shape {initial.shape}; expected finite (n_heads, n_features)")
     if not bags:
         raise ValueError("there is no batch of bags; give one bag a user, also for users without events")
@@ -241,29 +236,31 @@ def _check_arguments(
             )
 
 
-def _one_step(
-    model: GradSampleModule, optimizer: WholeNumberDPOptimizer, bags: Sequence[Bags], where: torch.device
-) -> None:
-    """One noisy sum over all users: batches accumulate clipped gradients, the last one adds noise and moves."""
-    for position, batch in enumerate(bags):
-        features, candidate, label = (
-            torch.from_numpy(array).to(where) for array in (batch.features, batch.candidate, batch.label)
-        )
-        scores = model(features).transpose(1, 2)
-        torch.autograd.backward(listwise_loss(scores, candidate, label).sum())
-        optimizer.signal_skip_step(do_skip=position < len(bags) - 1)
-        optimizer.step()
-        optimizer.zero_grad()
-
-
-def _read_back(optimizer: WholeNumberDPOptimizer, accountant: RDPAccountant) -> TrainedEvent:
-    """The event as the accountant saw it."""
-    if len(accountant.history) != 1:
-        raise RuntimeError(f"the noise changed during training, the accountant saw {accountant.history}")
-    noise_multiplier, sample_rate, steps = accountant.history[0]
-    return TrainedEvent(
-        noise_multiplier=noise_multiplier,
-        steps=steps,
-        sample_rate=sample_rate,
-        max_grad_norm=optimizer.max_grad_norm,
+def _physical_batches(
+    bags: Sequence[Bags], sampler: PoissonSampler, optimizer: WholeNumberDPOptimizer, config: TrainingConfig
+) -> Iterator[Bags]:
+    """The bags of every step, some users at a time; the optimizer is told which of them end a step."""
+    if config.sample_rate == 1:
+        for _ in range(sampler.steps):
+            for position, batch in enumerate(bags):
+                optimizer.signal_skip_step(do_skip=position < len(bags) - 1)
+                yield batch
+        return
+    loader: DataLoader[int] = DataLoader(
+        range(sampler.n_users),  # type: ignore[arg-type]
+        batch_sampler=sampler,
+        collate_fn=lambda users: bags_of_users(bags, users),
+        generator=torch.Generator(),  # of its own: the process's is nobody's here
     )
+    with BatchMemoryManager(
+        data_loader=loader, max_physical_batch_size=config.physical_users, optimizer=optimizer
+    ) as physical:
+        yield from physical
+
+
+def _accumulate(model: GradSampleModule, batch: Bags, where: torch.device) -> None:
+    """One gradient a user, left where the optimizer finds it."""
+    features, candidate, label = (
+        torch.from_numpy(array).to(where) for array in (batch.features, batch.candidate, batch.label)
+    )
+    torch.autograd.backward(listwise_loss(model(features), candidate, label).sum())

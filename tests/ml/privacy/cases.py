@@ -8,11 +8,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from dp_accounting import pld
 from scipy import sparse
 
 from ml.privacy import contingency, exponential, gram, kmeans, mechanisms, shape
-from ml.privacy.events import DiscreteGaussianEvent, ExponentialEvent, GaussianEvent, GramGaussianEvent
+from ml.privacy.events import (
+    DiscreteGaussianEvent,
+    ExponentialEvent,
+    GaussianEvent,
+    GramGaussianEvent,
+    PoissonGaussianEvent,
+)
 from ml.privacy.gaussian import bounded_range_from_mu
+from ml.privacy.slots import to_dp_event
+from ml.privacy.training import TrainingConfig, train_listwise
+from ml.ranking.bags import Bags
 from tests.ml.privacy.checks import Attacked, S
 
 CLAIM = DiscreteGaussianEvent(sensitivity=S, scale=S / 2, bound=3.0, randomness="opendp")
@@ -28,10 +38,10 @@ CHOICE_CLAIM = ExponentialEvent(sensitivity=S, scale=S / bounded_range_from_mu(2
 STEPS_CLAIM = GaussianEvent(steps=3, noise_multiplier=np.sqrt(3) / 2, bound=np.sqrt(2), randomness="opendp")
 
 
-class Popularity:
+class Popularity(Attacked):
     """50 purchases of one item, clipped to the bound."""
 
-    mu = CLAIM.mu
+    claim = CLAIM.mu
 
     def __init__(self) -> None:
         rng = np.random.default_rng(7)
@@ -65,10 +75,10 @@ def gram_residuals(part: str) -> npt.NDArray[np.float64]:
     return np.concatenate([one[above] for one in noise]) / (GRAM_CLAIM.noise_std / np.sqrt(2))
 
 
-class Gram:
+class Gram(Attacked):
     """Two items that nobody else has: the shift is half on the diagonal, half off it, so both noises count."""
 
-    mu = GRAM_CLAIM.mu
+    claim = GRAM_CLAIM.mu
 
     def __init__(self) -> None:
         rng = np.random.default_rng(7)
@@ -84,10 +94,10 @@ class Gram:
         return self.weigh(gram.release_gram(self.rows[is_in], planned=GRAM_CLAIM).values) - self.known
 
 
-class Table:
+class Table(Attacked):
     """Purchases in two cells of a table, clipped together."""
 
-    mu = CLAIM.mu
+    claim = CLAIM.mu
 
     def __init__(self) -> None:
         rng = np.random.default_rng(7)
@@ -104,20 +114,20 @@ class Table:
         return (self.release(is_in) - self.known) / (CLAIM.bound * np.sqrt(2))
 
 
-class Shape:
+class Shape(Attacked):
     """A user with a thousand rows."""
 
-    mu = ONE_USER.mu
+    claim = ONE_USER.mu
 
     def observe(self, is_in: bool) -> float:
         users = np.concatenate([np.arange(99), np.full(1000 if is_in else 0, 99)])
         return shape.release_shape(users, planned=ONE_USER).population.users - 99
 
 
-class Selection:
+class Selection(Attacked):
     """A vote that turns a lead of half its size for the other candidate round."""
 
-    mu = CHOICE_CLAIM.mu
+    claim = CHOICE_CLAIM.mu
 
     def observe(self, is_in: bool) -> float:
         users, votes = np.arange(100), np.append(np.ones(99), 50.0)
@@ -130,10 +140,10 @@ class Selection:
         return float(found.index)
 
 
-class Quantile:
+class Quantile(Attacked):
     """A value between two candidates that are equally good without it: not the worst that a range allows."""
 
-    mu = CHOICE_CLAIM.mu
+    claim = CHOICE_CLAIM.mu
 
     def observe(self, is_in: bool) -> float:
         values = np.append(np.full(49, 0.0), np.full(50, 9.0))  # at 1 and 2 alike: 49 below, 50 above
@@ -144,10 +154,10 @@ class Quantile:
         return float(found.index)
 
 
-class KMeans:
+class KMeans(Attacked):
     """A point in a corner of its own, in every one of three iterations, whose totals the attacker sees."""
 
-    mu = STEPS_CLAIM.mu
+    claim = STEPS_CLAIM.mu
 
     def __init__(self) -> None:
         rng = np.random.default_rng(7)
@@ -172,8 +182,68 @@ class KMeans:
         return mechanisms.in_units(parts.total(), parts, (2, 3))
 
 
-CASES: list[type[Attacked]] = [Popularity, Gram, Table, Shape, Selection, KMeans]
+def bag_of(features: npt.NDArray[np.float32], label: npt.NDArray[np.bool_]) -> Bags:
+    """Bags of one head that ranks everything."""
+    return Bags(features, np.ones_like(label[:, None]), label[:, None])
+
+
+class Ranker(Attacked):
+    """A bag whose gradient is longer than the clip norm and always points the same way, in two full-batch steps.
+
+    Steps are so short that everybody's gradient stays what it was, and the attacker knows it.
+    """
+
+    steps, sample_rate = 2, 1.0
+    noise_multiplier = np.sqrt(2) / 2
+    claim = np.sqrt(steps) / noise_multiplier
+    others_teach = True
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(7)
+        features = rng.normal(size=(100, 3, 2)).astype(np.float32)
+        label = (rng.random((100, 3)) < 0.4) & self.others_teach
+        features[99], label[99] = [[0, 50], [0, -50], [0, 0]], [True, False, False]
+        self.bags = {False: [bag_of(features[:99], label[:99])], True: [bag_of(features, label)]}
+        self.config = TrainingConfig(
+            steps=self.steps, learning_rate=1e-4, max_grad_norm=0.5, n_averaged=1, declared_users=100,
+            sample_rate=self.sample_rate,
+        )  # fmt: skip
+        self.known, self.top = (self.trained(is_in, noise_multiplier=0, non_private=True) for is_in in (False, True))
+
+    def trained(self, is_in: bool, **options: Any) -> float:
+        return float(train_listwise(self.bags[is_in], np.zeros((1, 2)), self.config, **options).weights[0, 1])
+
+    def observe(self, is_in: bool) -> float:
+        return (self.trained(is_in, noise_multiplier=self.noise_multiplier) - self.known) / (self.top - self.known)
+
+
+class SampledRanker(Ranker):
+    """The same bag in one Poisson step, where he is in with probability a half; the 99 others teach nothing.
+
+    What is held against the claim is the attacker's advantage, 1 - false alarms - misses: that of the event is its
+    delta at epsilon 0, by privacy loss distributions.
+    """
+
+    steps, sample_rate = 1, 0.5
+    noise_multiplier = 0.25
+    others_teach = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        event = PoissonGaussianEvent(
+            sample_rate=0.5, steps=1, noise_multiplier=self.noise_multiplier, bound=0.5, randomness="opendp"
+        )
+        accountant = pld.PLDAccountant(value_discretization_interval=1e-4)
+        accountant.compose(to_dp_event(event))
+        self.claim = float(accountant.get_delta(0.0))
+        self.known, self.top = 0.0, 1e-4 * 0.5 / (100 * self.sample_rate)
+
+    def strength(self, false_alarms: float, misses: float) -> float:
+        return 1 - false_alarms - misses
+
+
+CASES: list[type[Attacked]] = [Popularity, Gram, Table, Shape, Selection, KMeans, Ranker]
 """Attacks that reach the claim."""
 
-LONG_CASES: list[type[Attacked]] = [*CASES, Quantile]
-"""Those, and attacks that come near enough to it to be told from 0.7 of it in ten thousand runs."""
+LONG_CASES: list[type[Attacked]] = [*CASES, SampledRanker, Quantile]
+"""Those, and attacks that need more runs to be told from 0.7 of the claim."""

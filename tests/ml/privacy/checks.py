@@ -3,26 +3,32 @@
 A case (tests/ml/privacy/cases.py) says how to run a whole release function; checks know nothing of what it releases.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta, norm
+import torch
+from scipy.stats import beta, binom, chi2, chisquare, norm
 
 from ml.privacy.bounding import Contributions
 
 S = 2**16
 
 
-class Attacked(Protocol):
+class Attacked:
     """A release function with 99 users whom the attacker knows and a worst-case user whom he looks for."""
 
-    mu: float
-    """What the event of the release claims."""
+    claim: float
+    """The event's mu, unless `strength` says otherwise."""
 
     def observe(self, is_in: bool) -> float:
         """Release once and weigh what came out: about 0 without the worst-case user, about 1 with him."""
+        raise NotImplementedError
+
+    def strength(self, false_alarms: float, misses: float) -> float:
+        """What error rates show, to be held against the claim."""
+        return float(norm.isf(false_alarms) + norm.isf(misses))
 
 
 def check_residuals(residuals: Callable[[], npt.NDArray[np.float64]]) -> None:
@@ -34,7 +40,8 @@ def check_residuals(residuals: Callable[[], npt.NDArray[np.float64]]) -> None:
     deviations = []
     for _ in range(3):
         first, second = residuals(), residuals()
-        assert abs(float(first @ second)) / len(first) < 6 / np.sqrt(len(first)), "two runs share noise"
+        size = max(float(np.linalg.norm(first) * np.linalg.norm(second)), 1e-12)
+        assert abs(float(first @ second)) / size < 6 / np.sqrt(len(first)), "two runs share noise"
         deviations.append(abs(float(np.sqrt(np.mean(first**2))) - 1))
         if deviations[-1] <= 3 / np.sqrt(2 * len(first)):
             return
@@ -49,16 +56,16 @@ def check_distinguishing(case: Attacked, *, runs: int = 1000, confidence: float 
     about 1.67 with standard error 0.07, so the limits 1.4 and 2.0 are 4 and 5 standard errors away.
 
     Returns:
-        The lower bound on mu.
+        The lower bound on what the release claims.
 
     Source: Nasr et al., "Tight Auditing of Differentially Private Machine Learning" (USENIX Security 2023), section 4.
     """
     wrong = [sum((case.observe(is_in) > 0.5) != is_in for _ in range(runs)) for is_in in (False, True)]
     tail = norm.sf(confidence)
     rates = [float(beta.ppf(1 - tail, n + 1, runs - n)) if n < runs else 1.0 for n in wrong]
-    mu = float(sum(norm.isf(rate) for rate in rates))
-    assert 0.7 * case.mu <= mu <= case.mu, f"lower bound {mu} of mu does not fit the claim {case.mu}"
-    return mu
+    found = case.strength(*rates)
+    assert 0.7 * case.claim <= found <= case.claim, f"lower bound {found} does not fit the claim {case.claim}"
+    return found
 
 
 def check_sensitivity(bound: Callable[..., Contributions]) -> None:
@@ -89,3 +96,47 @@ def check_separable(aggregate: Callable[[list[int]], npt.NDArray[np.int64]], use
         rest = aggregate([other for other in users if other != user])
         np.testing.assert_array_equal(everybody - rest, part, err_msg=f"user {user}")
     return np.stack(alone)
+
+
+def check_sampler(sampler: Callable[[int, float, int], Iterable[list[int]]]) -> None:
+    """A user's inclusions are Binomial(T, q), batch sizes differ as they should, and steps know nothing of each other.
+
+    Each of the tests fails an honest sampler 1 time in a million.
+    """
+    n_users, rate, steps = 2000, 0.1, 60
+    is_in = np.zeros((steps, n_users), dtype=bool)
+    for step, users in enumerate(sampler(n_users, rate, steps)):
+        is_in[step, users] = True
+    counts = np.bincount(is_in.sum(axis=0), minlength=steps + 1)
+    law = n_users * binom.pmf(np.arange(steps + 1), steps, rate)
+    usual = law >= 5
+    rest = [counts[~usual].sum()], [law[~usual].sum()]
+    fit = chisquare(np.append(counts[usual], rest[0]), np.append(law[usual], rest[1]))
+    assert fit.pvalue > 1e-6, f"inclusions of a user are not Binomial({steps}, {rate}): p {fit.pvalue:.1e}"
+    spread = ((is_in.sum(axis=1) - n_users * rate) ** 2).sum() / (n_users * rate * (1 - rate))
+    assert 1e-6 < chi2.cdf(spread, steps) < 1 - 1e-6, f"batch sizes spread {spread:.1f} where {steps} is expected"
+    again = (is_in[1:] & is_in[:-1]).mean()
+    sd = np.sqrt(rate**2 * (1 - rate**2) / ((steps - 1) * n_users))
+    assert abs(again - rate**2) < 6 * sd, f"users come back in the next step at rate {again:.4f}, not {rate**2:.4f}"
+
+
+def check_per_user_gradients(
+    make: Callable[[], torch.nn.Module], wrap: Callable[[torch.nn.Module], torch.nn.Module], *inputs: torch.Tensor
+) -> None:
+    """The gradient that is clipped for each user is the gradient of a plain model that sees that user alone.
+
+    The model gives one loss a user.
+    """
+    model = wrap(make())
+    torch.autograd.backward(model(*inputs).sum())
+    for p in model.parameters():
+        assert len(p.grad_sample) == len(inputs[0]), (
+            f"gradient differs: {len(p.grad_sample)} for {len(inputs[0])} users"
+        )
+    found = torch.cat([p.grad_sample.flatten(start_dim=1) for p in model.parameters()], dim=1)
+    for user in range(len(inputs[0])):
+        alone = make()
+        torch.autograd.backward(alone(*(part[user : user + 1] for part in inputs)).sum())
+        wanted = torch.cat([p.grad.flatten() for p in alone.parameters() if p.grad is not None])
+        error = float((found[user] - wanted).norm() / wanted.norm().clamp(min=1e-12))
+        assert error < 1e-4, f"user {user}'s gradient differs from that user's alone by {error:.1e}"

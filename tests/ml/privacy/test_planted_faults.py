@@ -1,6 +1,7 @@
 """Each classic fault is planted in the real code and must fail the check that is named for it.
 
-The other faults of this kind, a second release under one row and a cut ledger tail, are in tests/data/test_ledger.py.
+Fixed batches are in test_poisson.py, a shared-negatives tensor and a padding_idx in test_gradient_layers.py; a second
+release under one row and a cut ledger tail in tests/data/test_ledger.py.
 """
 
 import dataclasses
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml.privacy import gram, mechanisms
+from ml.privacy import gradients, gram, mechanisms
 from ml.privacy.bounding import Contributions, bound_contributions
+from tests.ml.privacy.bags import check_full_step, training_residuals
 from tests.ml.privacy.cases import GRAM_CLAIM, Gram, Popularity, gram_residuals, popularity_residuals
 from tests.ml.privacy.checks import S, check_distinguishing, check_residuals, check_sensitivity
 
@@ -99,16 +101,45 @@ def test_an_off_diagonal_without_noise_fails_the_distinguishing_check(monkeypatc
         check_distinguishing(Gram())
 
 
-def test_one_noise_vector_for_all_runs_fails_the_independence_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    fixed = np.asarray(honest_gaussian(20_000, S / 2)(np.zeros(20_000, dtype=np.int64)))
+def seeded(total: Any, scale: float, **claimed: Any) -> Any:
+    """Noise of the right size from a fixed seed."""
+    return total + np.rint(np.random.default_rng(0).normal(0, scale, len(total))).astype(np.int64)
 
-    class Fixed:
-        def __init__(self, n_cells: int, scale: float) -> None:
-            self.map = honest_gaussian(n_cells, scale).map
 
-        def __call__(self, total: Any) -> Any:
-            return total + fixed
-
-    monkeypatch.setattr(mechanisms, "_opendp_gaussian", Fixed)
+@pytest.mark.parametrize("room", [mechanisms, gradients], ids=["popularity", "gradients"])
+def test_a_fixed_seed_fails_the_independence_check(room: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "with_discrete_gaussian", seeded)
     with pytest.raises(AssertionError, match="two runs share noise"):
-        check_residuals(popularity_residuals)
+        check_residuals(popularity_residuals if room is mechanisms else training_residuals)
+
+
+def test_gradients_without_noise_fail_the_residual_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gradients, "with_discrete_gaussian", lambda total, scale, **claimed: total)
+    with pytest.raises(AssertionError, match="noise differs from the claim"):
+        check_residuals(training_residuals)
+
+
+def test_gradient_noise_without_c_fails_the_residual_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = mechanisms.with_discrete_gaussian
+    monkeypatch.setattr(
+        gradients,
+        "with_discrete_gaussian",
+        lambda total, scale, **claimed: total + honest(0 * total, scale / 0.3, sensitivity=1, rho=1.0),
+    )
+    with pytest.raises(AssertionError, match="noise differs from the claim"):
+        check_residuals(training_residuals)
+
+
+def test_gradients_without_clipping_fail_the_manual_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = gradients.WholeNumberDPOptimizer.clip_and_accumulate
+
+    def unclipped(self: gradients.WholeNumberDPOptimizer) -> None:
+        for parameter in self.params:
+            parameter.grad_sample /= 1000
+        honest(self)
+        for parameter in self.params:
+            parameter.summed_grad *= 1000
+
+    monkeypatch.setattr(gradients.WholeNumberDPOptimizer, "clip_and_accumulate", unclipped)
+    with pytest.raises(AssertionError, match="not the manual loop"):
+        check_full_step()
