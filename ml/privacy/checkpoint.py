@@ -34,6 +34,15 @@ class Resumable:
     every: int = 1
     """Steps between checkpoints, >= 1."""
 
+    def __post_init__(self) -> None:
+        """Check the interval.
+
+        Raises:
+            ValueError: if it is below 1.
+        """
+        if self.every < 1:
+            raise ValueError(f"checkpoints every {self.every} steps are asked for; give at least 1")
+
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:

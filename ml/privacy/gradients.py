@@ -38,6 +38,9 @@ class WholeNumberDPOptimizer(DPOptimizer):  # type: ignore[misc]
     or removing one user moves the integer sum by at most that, and discrete Gaussian noise of
     noise_multiplier x SENSITIVITY units gives rho = 1 / (2 noise_multiplier^2) a step.
 
+    Gradients are float32: the last bit of a user's may depend on who is computed with him, which can move a coordinate
+    by one unit of 2^20; the sums of tests separate to the unit.
+
     Noise is not torch's: its CPU generator keeps only 32 bits of a seed, which an observer of the weights could search.
     Above 1e5 parameters, where OpenDP takes seconds a step, it is numpy's, with 128 bits from the operating system.
 

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 
 from ml.privacy.checkpoint import Parameters
+from ml.privacy.gradients import WholeNumberDPOptimizer, per_user_module
 from ml.privacy.heads import Heads, listwise_loss
 from ml.privacy.training import RunDevice, TrainingConfig, train_listwise
 from ml.ranking.bags import Bags
@@ -70,6 +71,18 @@ def manual_step(bags: Bags, users: Iterable[int], start: npt.NDArray[np.float64]
         name: (value.detach() - config.learning_rate * total[name] / divisor).double().numpy()
         for name, value in fresh.named_parameters()
     }
+
+
+def gradient_units(bags: Bags, start: npt.NDArray[np.float64], hidden_size: int) -> npt.NDArray[np.int64]:
+    """The whole-number sum of these users' clipped gradients, as the optimizer has it before noise."""
+    model = per_user_module(Heads(start, hidden_size))
+    optimizer = WholeNumberDPOptimizer(
+        torch.optim.SGD(model.parameters(), lr=1.0), noise_multiplier=1.0, max_grad_norm=0.3, expected_batch_size=1
+    )
+    features, candidate, label = (torch.from_numpy(x) for x in (bags.features, bags.candidate, bags.label))
+    torch.autograd.backward(listwise_loss(model(features), candidate, label).sum())
+    optimizer.clip_and_accumulate()
+    return torch.cat([parameter.summed_grad.flatten() for parameter in optimizer.params]).numpy()
 
 
 def check_full_step(hidden_size: int = 0, device: RunDevice = "cpu") -> None:

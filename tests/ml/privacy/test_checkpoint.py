@@ -144,6 +144,11 @@ def test_a_damaged_checkpoint_is_one_sentence(damage: bytes | str) -> None:
         Checkpoint.from_bytes(content, "f")
 
 
+def test_an_interval_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="every 0 steps"):
+        Resumable("a", print, every=0)
+
+
 def test_nothing_is_kept_of_a_step_whose_gradient_is_not_finite() -> None:
     stored: list[bytes] = []
     bags = make_bags(3, scale=1e30)

@@ -8,12 +8,13 @@ import torch
 from ml.privacy.gradients import SENSITIVITY
 from ml.privacy.heads import listwise_loss
 from ml.privacy.training import RunDevice, TrainingConfig, train_listwise
-from ml.ranking.bags import Bags
+from ml.ranking.bags import Bags, bags_of_users
 from tests.ml.privacy.bags import (
     N_HEADS,
     ZEROS_5,
     check_full_step,
     clipped,
+    gradient_units,
     make_bags,
     manual_gradients,
     one_step,
@@ -49,24 +50,24 @@ def test_cuda_without_a_device_is_one_sentence(monkeypatch: pytest.MonkeyPatch) 
         train_listwise([make_bags(3)], ZEROS_5, one_step(), noise_multiplier=1.0, device="cuda")
 
 
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")
 @pytest.mark.parametrize("hidden_size", [0, 4])
 def test_leaving_a_user_out_moves_the_sum_by_that_users_clipped_gradient(hidden_size: int) -> None:
-    bags, config, start = make_bags(30, scale=2.0), one_step(hidden_size=hidden_size), np.full((N_HEADS, 5), 0.1)
+    bags, start = make_bags(30, scale=2.0), np.full((N_HEADS, 5), 0.1)
 
     def units(users: list[int]) -> npt.NDArray[np.int64]:
-        """The whole-number sum over these users, as the optimizer has it."""
-        some = Bags(bags.features[users], bags.candidate[users], bags.label[users])
-        trained = train_listwise([some], ZEROS_5 + start, config, noise_multiplier=0, non_private=True)
-        moved = [(start - trained.weights).ravel()]
-        if trained.hidden is not None:  # the hidden layer itself does not move yet: its output starts at 0
-            moved.append(-trained.hidden.output.ravel())
-        return np.rint(np.concatenate(moved) * 50 / 0.3 * SENSITIVITY / 16).astype(np.int64)
+        return gradient_units(bags_of_users([bags], users), start, hidden_size)
 
     everybody = units(list(range(30)))
-    for left_out in (0, 7, 29):
+    for left_out in range(30):
         without, alone = units([user for user in range(30) if user != left_out]), units([left_out])
-        assert np.abs(everybody - without - alone).max() <= 4  # of 65,536: weights are float32
+        # Not a unit here; float32 may round with the company a user is in, on other processors, so a few are allowed.
+        assert np.linalg.norm(everybody - without - alone) <= 8
+        assert int((alone.astype(object) ** 2).sum()) <= SENSITIVITY**2
         assert alone.any() == bags.label[left_out].any()
+    manual = clipped(manual_gradients(bags, start), 0.3).sum(axis=0).ravel() * SENSITIVITY / 0.3
+    if hidden_size == 0:
+        np.testing.assert_allclose(everybody, manual, atol=30 * 4)
 
 
 def test_a_huge_gradient_moves_the_weights_by_the_clip_norm_at_most() -> None:
