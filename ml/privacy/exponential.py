@@ -114,17 +114,21 @@ def release_quantile(
         value: (n,) finite.
         candidates: (n_candidates,) strictly ascending, public.
         alpha: in (0, 1), a constant: 0.5 is the median.
-        planned: what the plan allows.
+        planned: what the plan allows; its bound is 2 max(alpha, 1 - alpha) users, and the scores' unit follows from it.
         non_private: choose the best without noise, for a twin on a public benchmark.
 
     Returns:
         The candidate's position, and the event read back from the noise. Without users every candidate is as likely.
 
     Raises:
-        ValueError: if a value is not finite, candidates are not ascending or alpha is out of range.
+        ValueError: if a value is not finite, candidates are not ascending, alpha is out of range or the bound not its.
     """
     if not (0 < alpha < 1):
         raise ValueError(f"alpha is {alpha}; a quantile lies strictly between 0 and 1")
+    if not np.isclose(planned.bound, quantile_range(alpha)):
+        raise ValueError(
+            f"the planned bound is {planned.bound:g}, a quantile at {alpha:g} has {quantile_range(alpha):g}"
+        )
     _check_candidates(candidates)
     scores = quantile_scores(user_index, value, candidates=candidates, alpha=alpha, sensitivity=planned.sensitivity)
     return _chosen(scores, planned, non_private)
@@ -166,6 +170,15 @@ def release_selection(
     return _chosen(scores, planned, non_private)
 
 
+def quantile_range(alpha: float) -> float:
+    """The range of what one user does to the scores of a quantile, in users: the `bound` of its slot.
+
+    >>> quantile_range(0.5), quantile_range(0.9)
+    (1.0, 1.8)
+    """
+    return 2 * max(alpha, 1 - alpha)
+
+
 def quantile_scores(
     user_index: npt.NDArray[Any], value: Float64, *, candidates: Float64, alpha: float, sensitivity: int
 ) -> Int64:
@@ -190,7 +203,7 @@ def quantile_scores(
     owner, _, total = sum_by_cell(user_index, np.zeros(len(user_index), dtype=np.int64), value, n_cells=1)
     rows = sum_by_cell(user_index, np.zeros(len(user_index), dtype=np.int64), None, n_cells=1)[2]
     mean = np.sort(total / rows)
-    unit = sensitivity / (2 * max(alpha, 1 - alpha))
+    unit = sensitivity / quantile_range(alpha)
     below = np.searchsorted(mean, candidates, side="left").astype(np.int64)
     above = len(owner) - np.searchsorted(mean, candidates, side="right").astype(np.int64)
     scores: Int64 = -np.abs(int((1 - alpha) * unit) * below - int(alpha * unit) * above)

@@ -9,6 +9,7 @@ from ml.privacy import exponential
 from ml.privacy.events import ExponentialEvent, NonPrivateEvent
 from ml.privacy.exponential import (
     ExponentialNoise,
+    quantile_range,
     quantile_scores,
     release_quantile,
     release_selection,
@@ -91,7 +92,8 @@ def test_a_large_shop_gets_its_quantile_and_its_favourite() -> None:
     user = np.repeat(np.arange(2000), 2)
     value = np.repeat(rng.lognormal(0.7, 1.0, 2000), 2) * np.tile([0.5, 1.5], 2000)  # a user's mean counts
     for alpha, wanted in ((0.5, 2), (0.9, 4)):
-        options = {"candidates": LADDER, "alpha": alpha, "planned": QUIET}
+        planned = QUIET.model_copy(update={"bound": quantile_range(alpha)})
+        options = {"candidates": LADDER, "alpha": alpha, "planned": planned}
         assert release_quantile(user, value, **options).index == wanted
         assert release_quantile(user, value, non_private=True, **options).index == wanted
     favourite = release_selection(user, np.where(user % 3 == 0, 4, user % 2), n_candidates=6, planned=QUIET)
@@ -116,6 +118,7 @@ def test_nobody_is_a_uniform_choice_and_strangers_enter_nothing() -> None:
     [
         ({"alpha": 0.0}, "strictly between 0 and 1"),
         ({"alpha": 1.0}, "strictly between 0 and 1"),
+        ({"alpha": 0.9}, "bound is 1, a quantile at 0.9 has 1.8"),
         ({"candidates": LADDER[::-1]}, "strictly ascending"),
         ({"candidates": np.array([])}, "at least one"),
         ({"candidates": np.array([1.0, np.nan])}, "finite and strictly ascending"),
