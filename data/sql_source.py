@@ -16,16 +16,14 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from data.connectors import filled
-from data.databases import parse_url, reason, shown
+from data.databases import declared_url, postgresql_engine, reason, shown
 from data.shop.config import Shop
-from data.shop.errors import ShopError, SourceError
+from data.shop.errors import SourceError
 from data.shop.source import Source
 
 Value = int | float | str
 """Of a watermark: PostgreSQL's as its own text, SQLite's as it is stored."""
 
-CONNECT_SECONDS = 10
 _ENDLESS = ("infinity", "-infinity", "NaN", "Infinity", "-Infinity")
 _FORMS = ("TimeZone = 'UTC'", "DateStyle = 'ISO, YMD'", "IntervalStyle = 'iso_8601'", "extra_float_digits = 1")
 
@@ -153,35 +151,6 @@ class OpenTable:
         return (first, last) if is_time and first is not None else None
 
 
-def address(shop: Shop, source: str, environment: Mapping[str, str] = os.environ) -> sa.URL:
-    """Where the database of a source is.
-
-    Args:
-        shop: The declaration.
-        source: Name of a source that is a table.
-        environment: Where `${NAME}` is looked up.
-
-    Returns:
-        URL of a PostgreSQL database or of an SQLite file with an absolute path.
-
-    Raises:
-        ShopError: A variable is not set, or there is no such database.
-    """
-    field = f"sources.{source}.database"
-    text = filled(shop.sources[source].database or "", field, shop, environment)
-    try:
-        found = parse_url(text if "://" in text else f"sqlite:///{text}")
-    except ValueError as error:
-        raise ShopError(f"{shop.location}: {field}: {error}; write postgresql://user@host/database.") from None
-    if found.get_backend_name() == "sqlite" and found.database:
-        return sa.URL.create("sqlite", database=os.path.abspath(shop.location.parent / Path(found.database)))
-    if found.drivername != "postgresql+psycopg":
-        raise ShopError(
-            f"{shop.location}: {field}: is for {found.drivername}; use postgresql:// or the path of an SQLite file."
-        )
-    return found
-
-
 @contextmanager
 def open_table(shop: Shop, source: str, environment: Mapping[str, str] = os.environ) -> Iterator[OpenTable]:
     """Open a source that is a table, for reading alone.
@@ -196,10 +165,10 @@ def open_table(shop: Shop, source: str, environment: Mapping[str, str] = os.envi
 
     Raises:
         SourceError: The database cannot be reached, or refuses a query.
-        ShopError: See `address`.
+        ShopError: See `declared_url`.
     """
     declared = shop.sources[source]
-    url = address(shop, source, environment)
+    url = declared_url(declared.database or "", f"sources.{source}.database", shop, environment)
     what = f"table {declared.table}" if declared.table else "query"
     place = f"{source} ({what} at {shown(url)})"
     engine = _engine(url, place)
@@ -225,9 +194,7 @@ def open_table(shop: Shop, source: str, environment: Mapping[str, str] = os.envi
 
 def _engine(url: sa.URL, place: str) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
-        return sa.create_engine(
-            url, hide_parameters=True, poolclass=sa.NullPool, connect_args={"connect_timeout": CONNECT_SECONDS}
-        )
+        return postgresql_engine(url)
     path = url.database or ""
     if not Path(path).is_file():
         raise SourceError(place, "there is no such database file", "correct `database` in the shop file")

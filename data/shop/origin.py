@@ -32,7 +32,8 @@ def origin_fault(
         return _path_fault(path, database, watermark)
     if database is None:
         return "database: missing; a table or query needs one, as in `database: ${SHOP_DATABASE}`"
-    return _database_fault(database) or _text_fault(table, query, watermark)
+    fault = database_fault(database)
+    return f"database: {fault}" if fault else _text_fault(table, query, watermark)
 
 
 def _path_fault(path: Sequence[str], database: str | None, watermark: str | None) -> str | None:
@@ -47,15 +48,23 @@ def _path_fault(path: Sequence[str], database: str | None, watermark: str | None
     return None
 
 
-def _database_fault(database: str) -> str | None:
+def database_fault(database: str) -> str | None:
+    """Tell what is wrong with a database as the shop file names it, without any value that may be secret.
+
+    Args:
+        database: URL or path.
+
+    Returns:
+        The fault with the remedy; None when all is well.
+    """
     for found in (_USER_AND_PASSWORD.search(database), _PASSWORD_OPTION.search(database)):
         if found and not _VARIABLE.fullmatch(found["secret"]):
             return (
-                "database: a password must not stand in the shop file; put the URL, or the password, "
+                "a password must not stand in the shop file; put the URL, or the password, "
                 "into an environment variable and write ${NAME}"
             )
     if "${" in _VARIABLE.sub("", database):
-        return "database: has a broken ${NAME}; close it or remove it"
+        return "has a broken ${NAME}; close it or remove it"
     return None
 
 
