@@ -4,14 +4,18 @@ A slot that the ledger refuses stops only that release: the last published one s
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from pydantic import ValidationError
 
+from data.build import Outcome
 from data.contracts.schema import Table
 from data.lake import Lake, digest
-from data.ledger import Ledger, Row, canonical_json
+from data.ledger import Ledger, LedgerError, Row, canonical_json
+from data.ledger.move import check_single
+from data.ledger.sqlite import SqliteStore
 from data.pseudonym import load_key
 from data.shop.config import NO_POPULATION
 from data.shop.errors import ShopError
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
     from ml.privacy.accounting import PrivacyPlan
 
 RELEASE_TABLES = ("model.popularity", "model.gram", "model.ranker")
+
+LEDGER_KEY = "ledger.key"
+"""File of the key that chains the ledgers of this installation."""
 
 Mechanism = Callable[[Any], tuple[pa.Table, Any]]
 """Takes the planned event; returns the released rows and the event read back from what ran."""
@@ -41,17 +48,75 @@ def plan_of(workspace: Workspace) -> "PrivacyPlan":
 
 
 def open_ledger(workspace: Workspace) -> Ledger:
-    """The shop's ledger, founded on the plan if there is none; every published release is held against it."""
+    """The shop's ledger, founded on the plan if there is none; every published release is held against it.
+
+    Raises:
+        LedgerError: see `Ledger.open`; or if its key is gone, or a second ledger lies beside it.
+        KeyFault: if its key has a wrong form.
+        ShopError: if the shop file names no place for it.
+    """
     from ml.privacy.accounting import ledger_composer
 
-    plan = plan_of(workspace)
+    plan, store = plan_of(workspace), workspace.ledger_store
+    key = ledger_key(workspace)
+    check_single(SqliteStore(workspace.ledger_path), store, key)
     return Ledger.open(
-        workspace.ledger_path,
-        load_key(workspace.settings.keys / "ledger.key", {}),
+        store,
+        key,
         plan.document(),
         ledger_composer(plan.delta),
         artefacts=artefacts(workspace.lake),
+        in_todays_form=_in_todays_form,
     )
+
+
+def ledger_key(workspace: Workspace) -> bytes:
+    """The key of the shop's ledger, made where there is no ledger yet.
+
+    Raises:
+        LedgerError: if there is a ledger, or was one, and the key is gone.
+        KeyFault: if it has a wrong form.
+    """
+    path, store = workspace.settings.keys / LEDGER_KEY, workspace.ledger_store
+    if not path.exists() and (
+        store.is_founded() or SqliteStore(workspace.ledger_path).is_founded() or artefacts(workspace.lake)
+    ):
+        raise LedgerError(
+            f"key {path} of ledger {store.place} is gone; restore it from its backup, or copy it from the machine that "
+            "founded the ledger"
+        )
+    return load_key(path, {})
+
+
+def _in_todays_form(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A stored plan with the defaults of fields that slots were given later; as it is if it is no plan of today."""
+    from ml.privacy.accounting import PrivacyPlan
+
+    try:
+        return PrivacyPlan.model_validate(stored).model_dump(mode="json")
+    except ValidationError:
+        return stored
+
+
+def with_budget(workspace: Workspace, outcome: Outcome) -> Outcome:
+    """An outcome with what the ledger says now as figures, and a warning where it cannot be asked.
+
+    Args:
+        workspace: the shop.
+        outcome: of a release that is published.
+    """
+    try:
+        spent = open_ledger(workspace).spent()
+    except LedgerError as error:
+        remark = f"the ledger cannot be asked ({error}); the last release stays in use"
+        return outcome.model_copy(update={"warning": outcome.warning or remark})
+    figures = {
+        "epsilon_spent": spent.epsilon,
+        "epsilon_spent_zcdp": spent.epsilon_zcdp,
+        "epsilon_left": spent.epsilon_left,
+        "slots_left": float(len(spent.free_slots)),
+    }
+    return outcome.model_copy(update={"figures": {**outcome.figures, **figures}})
 
 
 def artefacts(lake: Lake) -> list[tuple[str, int, str]]:

@@ -8,6 +8,8 @@ from data.contracts.schema import Table
 from data.digests import Digests
 from data.engine import DuckDB, Engine
 from data.lake import Lake
+from data.ledger.place import store_of
+from data.ledger.store import Store
 from data.settings import Settings
 from data.shop.config import NO_POPULATION, Shop
 from data.shop.errors import ShopError
@@ -30,8 +32,17 @@ class Workspace:
 
     @property
     def ledger_path(self) -> Path:
-        """The privacy ledger."""
+        """The privacy ledger, unless the shop file names a database for it."""
         return self.home / "ledger.sqlite"
+
+    @property
+    def ledger_store(self) -> Store:
+        """Where the privacy ledger lies.
+
+        Raises:
+            ShopError: if the shop file names no PostgreSQL database for it, or a variable is not set.
+        """
+        return store_of(self.shop, self.ledger_path)
 
     def raw(self, source: str) -> Table:
         """Contract of the raw table of a source of the shop file."""

@@ -1,12 +1,12 @@
 """Opening the shop's privacy ledger for reading: never founds one, never makes a key."""
 
 from assets.release import artefacts, open_ledger
-from data.ledger import Ledger, LedgerError
+from data.ledger import Ledger
 from data.workspace import Workspace
 
 
 def existing_ledger(workspace: Workspace) -> Ledger | None:
-    """The ledger of the shop as it is on disk.
+    """The ledger of the shop as it stands.
 
     Args:
         workspace: the shop.
@@ -17,11 +17,8 @@ def existing_ledger(workspace: Workspace) -> Ledger | None:
     Raises:
         LedgerError: if it or its key is gone, or it cannot be read or does not verify.
         KeyFault: if its key has a wrong form.
-        ShopError: if the shop declares no population, which the plan is for.
+        ShopError: if the shop declares no population, which the plan is for, or names no place for the ledger.
     """
-    if not workspace.ledger_path.exists() and not artefacts(workspace.lake):
+    if not workspace.ledger_store.is_founded() and not artefacts(workspace.lake):
         return None
-    key = workspace.settings.keys / "ledger.key"
-    if not key.exists():
-        raise LedgerError(f"key {key} of ledger {workspace.ledger_path} is gone; restore it from its backup.")
     return open_ledger(workspace)

@@ -107,7 +107,7 @@ def privacy(workspace: Workspace) -> str:
     spent = ledger.spent()
     return (
         f"epsilon {spent.epsilon:.3f} of {spent.epsilon_declared:g} spent, "
-        f"{max(spent.epsilon_declared - spent.epsilon, 0):.3f} left (user level, delta {spent.delta:.2g})"
+        f"{spent.epsilon_left:.3f} left (user level, delta {spent.delta:.2g})"
     )
 
 

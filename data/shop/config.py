@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from data.contracts.schema import Frozen
 from data.pseudonym import DEFAULT_KIND
+from data.shop.origin import database_fault
 from data.shop.source import ID_COLUMNS, Source, Zone
 
 _SWITCH = {True: "on", False: "off"}  # YAML 1.1 reads the words on and off as booleans
@@ -45,6 +46,15 @@ class Privacy(Frozen):
     """null: 1 / (100 N), N the declared or released number of users."""
     allow_off_on_own_data: bool = False
     """The explicit switch for mode off on data that is no public benchmark; printed on every output."""
+    ledger: str | None = None
+    """URL of a PostgreSQL database for the ledger; `${NAME}` is replaced, and no password stands here. null: an SQLite
+    file on this machine."""
+
+    @model_validator(mode="after")
+    def _ledger_without_secret(self) -> Self:
+        if self.ledger is not None and (fault := database_fault(self.ledger)):
+            raise ValueError(f"ledger: {fault}")
+        return self
 
 
 class Evaluation(Frozen):
@@ -163,8 +173,8 @@ class Shop(Frozen):
         bound = 1 / (100 * n_users)
         if self.privacy.delta is not None and self.privacy.delta > bound:
             raise ValueError(
-                f"{self.location}: privacy.delta {self.privacy.delta:g} exceeds 1 / (100 N) = {bound:g} for "
-                f"{n_users} users; lower it or leave it out."
+                f"privacy.delta: {self.privacy.delta:g} exceeds 1 / (100 N) = {bound:g} for {n_users} users; "
+                "lower it or leave it out"
             )
         return self.privacy.delta or bound
 
@@ -181,6 +191,8 @@ class Shop(Frozen):
                     place = f"sources.{name}.columns.{column}.identifier"
                     raise ValueError(f"{place}: '{kind}' is no kind of this shop; list it under identity.kinds")
         privacy = self.privacy
+        if self.declared_users is not None:
+            self.delta(self.declared_users)
         if privacy.mode == "off" and not (self.public_benchmark or privacy.allow_off_on_own_data):
             raise ValueError("privacy.mode: off is for public benchmarks; set it on, or allow_off_on_own_data: true")
         start = self.evaluation.test_start

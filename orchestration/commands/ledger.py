@@ -1,4 +1,4 @@
-"""The privacy ledger for people: show, verify, export."""
+"""The privacy ledger for people: show, verify, export, move."""
 
 import json
 from dataclasses import asdict
@@ -34,15 +34,16 @@ def show(shop: ShopOption = None) -> None:
     for row in ledger.rows():
         kind = str(row.event.get("kind", "?"))
         cells = (row.sequence, row.slot, row.state, kind, f"{row.bound:g}", f"{row.mu:.4f}", f"{row.epsilon:.4f}")
-        at = row.recorded_at_utc[:16].replace("T", " ")
+        at = row.recorded_at_utc[:16].replace("T", " ") + (" (!)" if row.is_clock_behind else "")
         table.add_row(*map(str, cells), f"{row.epsilon_zcdp:.4f}", row.run_id[:8], at)
     spent = ledger.spent()
     out = console()
     out.print(table)
-    left = max(spent.epsilon_declared - spent.epsilon, 0)
+    if any(row.is_clock_behind for row in ledger.rows()):
+        out.print("(!) recorded by a clock that stood before an earlier row's; the order is that of the rows.")
     out.print(
         f"epsilon {spent.epsilon:.4f} (numerical, PLD; {spent.epsilon_zcdp:.4f} proven, zCDP) of "
-        f"{spent.epsilon_declared:g} spent, {left:.4f} left; "
+        f"{spent.epsilon_declared:g} spent, {spent.epsilon_left:.4f} left; "
         f"user level, add or remove one user, delta {spent.delta:.3g}"
     )
     out.print(f"Free slots of the plan: {', '.join(spent.free_slots) or 'none'}.")
@@ -94,10 +95,31 @@ def export(
     typer.echo(f"{len(document['rows'])} rows written to {to}.")
 
 
+@app.command()
+def move(shop: ShopOption = None) -> None:
+    """Move the ledger from this machine's file to the database that `privacy.ledger` of the shop file names.
+
+    For example:
+
+      portrait ledger move
+    """
+    workspace = open_shop(shop)
+    from assets.release import ledger_key
+    from data.ledger.move import move as moved
+    from data.ledger.sqlite import SqliteStore
+
+    store, file = workspace.ledger_store, SqliteStore(workspace.ledger_path)
+    if isinstance(store, SqliteStore):
+        raise Fault(f"{workspace.shop.location}: privacy.ledger names no database; write postgresql://user@host/db.")
+    n_entries = moved(file, store, ledger_key(workspace))
+    typer.echo(f"{counted(n_entries, 'row')} moved to ledger {store.place}; {file.place} is closed and may stay.")
+
+
 def _ledger(workspace: "Workspace") -> "Ledger":
     from orchestration.ledger import existing_ledger
 
     found = existing_ledger(workspace)
     if found is None:
-        raise Fault(f"{workspace.ledger_path}: there is no ledger yet; the first release of `portrait run` founds it.")
+        place = workspace.ledger_store.place
+        raise Fault(f"{place}: there is no ledger yet; the first release of `portrait run` founds it.")
     return found

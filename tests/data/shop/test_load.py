@@ -82,6 +82,16 @@ def test_the_examples_load(name: str) -> None:
         ("calendar: {start: 2020-01-01}\n", "", "calendar: missing; sources with a time need"),
         ("calendar: {start: 2020-01-01}", "calendar: {start: 2020-01-01, end: 2019-01-01}", "lies before start"),
         ("name: corner", "name: corner\nprivacy: {mode: off}", "privacy.mode: off is for public benchmarks"),
+        (
+            "name: corner",
+            "name: corner\ndeclared_users: 2000\nprivacy: {delta: 1.0e-3}",
+            "line 3: privacy.delta: 0.001 exceeds 1 / (100 N) = 5e-06 for 2000 users; lower it or leave it out",
+        ),
+        (
+            "name: corner",
+            "name: corner\nprivacy: {ledger: 5}",
+            "privacy.ledger: is 5, but input should be a valid string",
+        ),
         ("name: corner", "name: corner\nevaluation: {test_start: 2019-01-01}", "2019-01-01 lies outside the calendar"),
         ("name: corner", "name: Corner Shop", "line 1: name: is 'Corner Shop', but string should match"),
         ("kind: events", "kind: items", "event_type and returns are for events, not for items"),

@@ -1,7 +1,7 @@
 """Each classic fault is planted in the real code and must fail the check that is named for it.
 
 Fixed batches are in test_poisson.py, a shared-negatives tensor and a padding_idx in test_gradient_layers.py; a second
-release under one row and a cut ledger tail in tests/data/test_ledger.py.
+release under one row and a cut ledger tail in tests/data/ledger.
 """
 
 import dataclasses
