@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from datetime import date
+from typing import Any
 
 import dagster as dg
 import numpy as np
 import pyarrow as pa
 
 from assets import arrays, learning
-from assets.release import plan_of, release
-from assets.table import IS_CURRENT, table_asset
-from data.build import Made, Outcome, Slice, content_of, published_verdicts, refresh
+from assets.release import open_ledger, plan_of, release, with_budget
+from assets.table import IS_CURRENT, Withheld, table_asset
+from data.build import Made, Outcome, Slice, content_of, is_current, published_verdicts, refresh
 from data.contracts.core import ITEMS
 from data.contracts.features import DAILY
 from data.contracts.model import GRAM, ITEM_TEXTS, POPULARITY, PUBLIC_PRIOR, RANKER, TEXT_EMBEDDINGS
@@ -47,22 +48,28 @@ def _release(contract: Table, inputs: list[Table], maker: Maker) -> dg.AssetsDef
         spans = periods(workspace)
         before = workspace.lake.published(contract.key)
         read = Slice(table=DAILY, days=days_between(workspace, None, spans.test))
+        code = CODE_VERSIONS[contract.key]
+        config = {"privacy": _policy(workspace), "spans": spans.model_dump_json()}
+        if not is_current(workspace, [contract], [read, *inputs], code_version=code, config=config):
+            open_ledger(workspace)  # one that cannot be used, or fits another plan, stops this before a file is opened
         try:
-            return refresh(
+            outcome = refresh(
                 workspace,
                 [contract],
                 inputs=[read, *inputs],
                 make=lambda session: {contract.key: maker(context, workspace, session, spans)},
-                code_version=CODE_VERSIONS[contract.key],
-                config={"privacy": workspace.shop.privacy.model_dump(mode="json"), "spans": spans.model_dump_json()},
-            )
+                code_version=code,
+                config=config,
+            )[contract.key]
         except BudgetRefused as refused:
             if before is None:
-                raise dg.Failure(str(refused), allow_retries=False) from refused
+                raise Withheld(f"{contract.key}: {refused}; no earlier release stands in for it") from refused
             remark = f"{contract.key}: the ledger refuses a new release ({refused}); the last one stays in use"
-            context.log.warning(remark)
-            kept = Outcome(published=before, verdicts=published_verdicts(before), is_reused=True, warning=remark)
-            return {contract.key: kept}
+            outcome = Outcome(published=before, verdicts=published_verdicts(before), is_reused=True, warning=remark)
+        outcome = with_budget(workspace, outcome)
+        if outcome.warning:
+            context.log.warning(outcome.warning)
+        return {contract.key: outcome}
 
     return table_asset(
         [contract],
@@ -80,6 +87,11 @@ def _release(contract: Table, inputs: list[Table], maker: Maker) -> dg.AssetsDef
         pool="training",
         warning=IS_CURRENT,
     )
+
+
+def _policy(workspace: Workspace) -> dict[str, Any]:
+    """What the shop's privacy policy says about a release: not where its ledger lies."""
+    return workspace.shop.privacy.model_dump(mode="json", exclude={"ledger"})
 
 
 def _window(rows: pa.Table, start: date, end: date) -> pa.Table:

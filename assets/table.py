@@ -37,6 +37,10 @@ Lineage = Mapping[str, Iterable[tuple[str, str]]]
 Body = Callable[[dg.AssetExecutionContext, Workspace], Mapping[str, Outcome]]
 
 
+class Withheld(Exception):
+    """Nothing may be published, and nothing older stands in for it: the asset fails, its check shows it in amber."""
+
+
 def asset_key(key: str) -> dg.AssetKey:
     """`layer.name` as an asset key `[layer, name]`."""
     return dg.AssetKey(key.split("."))
@@ -128,13 +132,16 @@ def table_asset(
             yield from _refusal(contracts, refused)
             _tell(context, workspace, refused, days)
             raise dg.Failure(str(refused), allow_retries=False) from refused
+        except Withheld as withheld:
+            yield from (_warned(contract, warning, str(withheld)) for contract in contracts if warning)
+            raise dg.Failure(str(withheld), allow_retries=False) from withheld
         for contract in contracts:
             refusals.clear(workspace, contract.key, days)
             outcome = outcomes[contract.key]
             context.log.info(_said(contract, outcome))
             yield _result(contract, outcome, (lineage or {}).get(contract.key), workspace.reports / QUALITY_PAGE)
             if warning:
-                yield _warned(contract, warning, outcome)
+                yield _warned(contract, warning, outcome.warning)
 
     return _made
 
@@ -161,14 +168,14 @@ def _refusal(contracts: Sequence[Table], refused: Refused) -> Iterator[dg.AssetC
             yield from _checks(contract, [v for v in refused.verdicts if v.check in known])
 
 
-def _warned(contract: Table, name: str, outcome: Outcome) -> dg.AssetCheckResult:
-    """Result of the check that only warns."""
+def _warned(contract: Table, name: str, remark: str) -> dg.AssetCheckResult:
+    """Result of the check that only warns: passed if there is nothing to remark."""
     return dg.AssetCheckResult(
-        passed=not outcome.warning,
+        passed=not remark,
         asset_key=asset_key(contract.key),
         check_name=name,
         severity=dg.AssetCheckSeverity.WARN,
-        description=outcome.warning or None,
+        description=remark or None,
     )
 
 
