@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from orchestration.commands import ledger, people, quarantine, running, shops, synth
+from orchestration.commands import budget, ledger, people, quarantine, running, shops, synth
 from orchestration.commands.common import Fault
 
 
@@ -82,6 +82,7 @@ for command in (
     quarantine.take_back,
 ):
     app.command()(command)  # check_shop becomes check-shop
+app.add_typer(budget.app, name="budget")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(quarantine.app, name="quarantine")
 

@@ -19,7 +19,7 @@ BLOCK = re.compile(r"^<!-- test: (?P<name>[a-z_]+) -->\n```(?P<language>[a-z]+)\
 EXPECTED = "# -> "
 COMMANDS = {
     "run", "dev", "status", "evaluate", "profile", "recommend", "export", "init", "check-shop", "dictionary", "synth",
-    "ledger", "quarantine", "take-back",
+    "ledger", "budget", "quarantine", "take-back",
 }  # fmt: skip
 SETTINGS = ("PORTRAIT_SHOP", "PORTRAIT_KEY", "PORTRAIT_THREADS", "DAGSTER_HOME")
 

@@ -296,6 +296,8 @@ WRONG = {
     "recommend ann --task other": "'other' is not one of 'next_purchases', 'discovery'",
     "export --what profiles --to p.csv --shop SHOP": "the ending tells no format",
     "ledger show --shop SHOP": "there is no ledger yet",
+    "ledger move --shop SHOP": "privacy.ledger names no database",
+    "budget": "Missing command",
     "quarantine list --shop SHOP --reason odd": "no row can have the reason 'odd'; name one of cancelled, ",
     "quarantine list --shop SHOP --source odd": "there is no source 'odd'; name one of tills, catalogue, members",
     "quarantine retry --shop SHOP --replaces abcdef01": "--replaces goes with --file",
@@ -369,7 +371,7 @@ def test_help_is_quick_and_shows_examples():
 @pytest.mark.parametrize(
     "command",
     ["run", "dev", "status", "evaluate", "profile", "recommend", "export", "init", "check-shop", "dictionary", "synth"]
-    + ["ledger show", "ledger verify", "ledger export"],
+    + ["ledger show", "ledger verify", "ledger export", "ledger move", "budget plan"],
 )
 def test_every_command_has_help_with_an_example(command):
     code, out, _ = call(*command.split(), "--help")

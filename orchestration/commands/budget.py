@@ -1,0 +1,105 @@
+"""The privacy budget before it is spent: what the plan allows, at what noise and cost, and what each release buys."""
+
+from typing import TYPE_CHECKING
+
+import typer
+from rich.table import Table as RichTable
+
+from orchestration.commands.common import ShopOption, console, counted, open_shop
+
+if TYPE_CHECKING:
+    from data.ledger import Ledger
+    from ml.privacy.accounting import PrivacyPlan
+
+NOT_MEASURED = "not measured"
+
+app = typer.Typer(help="The privacy budget: what the plan allows, and what that buys.")
+
+
+@app.command()
+def plan(shop: ShopOption = None) -> None:
+    """Show the releases that the shop's declarations allow, with noise, cost and worth. Reads no data.
+
+    For example:
+
+      portrait budget plan
+
+      portrait budget plan --shop my_shop/shop.yaml
+    """
+    workspace = open_shop(shop)
+    from assets.release import plan_of
+    from data.ledger import LedgerError
+    from orchestration.ledger import existing_ledger
+
+    declared, fault = plan_of(workspace), None
+    ledger: Ledger | None = None
+    try:
+        ledger = existing_ledger(workspace)
+    except LedgerError as error:  # the plan is what helps to put it right, so it is shown first
+        fault = error
+    states = _states(ledger)
+    out = console()
+    out.print(_table(declared, states if fault is None else None, f"Privacy plan of {workspace.shop.name}"))
+    for line in _said(declared):
+        out.print(line)
+    if fault is not None:
+        raise fault
+    free = counted(len(declared.slots) - len(states), "slot")
+    stands = (
+        f"{free} left" if ledger else "not founded yet; the first release of `portrait run` does that, on this plan"
+    )
+    out.print(f"Ledger {workspace.ledger_store.place}: {stands}.", soft_wrap=True)
+
+
+def _states(ledger: "Ledger | None") -> dict[str, str]:
+    """How far each slot got that was ever asked for."""
+    return {row.slot: f"{row.state}, row {row.sequence}" for row in ledger.rows()} if ledger else {}
+
+
+def _table(declared: "PrivacyPlan", states: dict[str, str] | None, title: str) -> RichTable:
+    """One row a slot; without states, their column says that they are unknown."""
+    from ml.privacy.accounting import compose
+    from ml.privacy.plan import noise_of, worth
+
+    table = RichTable(title=title, title_justify="left", show_lines=True)
+    table.add_column("slot", overflow="fold")
+    table.add_column("mechanism", max_width=11)
+    for name in ("share", "bound"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("noise", max_width=10)
+    for name in ("mu", "epsilon", "zCDP"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("state", max_width=10)
+    table.add_column("what it buys", min_width=25)
+    for slot, event in zip(declared.slots, declared.events().values(), strict=True):
+        alone = compose([event], declared.delta)
+        table.add_row(
+            slot.name,
+            slot.mechanism.replace("_", " "),
+            f"{slot.share:.4g}",
+            f"{slot.bound:g}",
+            noise_of(event),
+            f"{alone.mu:.4f}",
+            f"{alone.epsilon:.3f}",
+            f"{alone.epsilon_zcdp:.3f}",
+            "unknown" if states is None else states.get(slot.name, "free"),
+            worth(slot.name, declared.declared_users, alone.mu) or NOT_MEASURED,
+        )
+    return table
+
+
+def _said(declared: "PrivacyPlan") -> list[str]:
+    """What all slots cost together, and what that rests on."""
+    from ml.privacy.accounting import UNIT, compose
+
+    cost = compose(list(declared.events().values()), declared.delta)
+    users = declared.declared_users
+    return [
+        f"All slots together: epsilon {cost.epsilon:.4f} (numerical, PLD; {cost.epsilon_zcdp:.4f} proven, zCDP) of "
+        f"{declared.epsilon:g}, mu {cost.mu:.4f}.",
+        f"Delta {declared.delta:.3g}, at most 1 / (100 x {users:,}) = {1 / (100 * users):.3g}; "
+        f"declared population {users:,}.",
+        f"Unit: {UNIT}.",
+        "In the table: shares of mu^2; noise as standard deviation on every cell, in the units of what is summed; mu, "
+        "epsilon and zCDP of each release alone.",
+    ]
