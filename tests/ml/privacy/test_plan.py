@@ -14,7 +14,7 @@ from ml.privacy.plan import PlanConstants, default_plan, has_ranker, head_size, 
     [
         ("gram", 2469, 0.15, "do not: users x mu is 370, below about 500"),
         ("gram", 2469, 0.502, "which items go together"),
-        ("head_ease", 1_000_000, 0.0005, "do not"),
+        ("head_ease", 1_000_000, 0.0004, "do not"),
         ("gram_2018_01", 100_000, 0.06, "which items go together"),
         ("ranker_w07", 2469, 0.037, "do not: .* without a release$"),
         ("popularity_2018_01", 2469, 0.268 / 13**0.5, "do not: .* without a release$"),
