@@ -7,7 +7,7 @@ import dagster as dg
 from assets.partitions import days_of
 from assets.table import Lineage, lineage_of, table_asset
 from data import core
-from data.build import Made, Outcome, refresh, refresh_changed, refresh_days
+from data.build import Made, Outcome, refresh, refresh_changed
 from data.contracts.core import (
     CORRECTIONS,
     EVENTS,
@@ -19,6 +19,7 @@ from data.contracts.core import (
 )
 from data.contracts.reasons import QUARANTINES
 from data.contracts.schema import Table
+from data.days import refresh_days
 from data.engine import Session
 from data.ingest import NO_DAY
 from data.lake import digest
@@ -72,7 +73,7 @@ def _events(workspace: Workspace, daily: dg.PartitionsDefinition) -> dg.AssetsDe
             workspace,
             [EVENTS_QUARANTINE, EVENTS],
             by_day=by_day,
-            whole=[ITEMS],
+            lookups=core.LOOKUPS,
             make=lambda session: core.make_events(workspace, session),
             days={NO_DAY, *days_of(context), *core.corrected_days(workspace)},
             code_version=digest(sql),

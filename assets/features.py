@@ -8,7 +8,7 @@ import dagster as dg
 from assets.automation import on_new_data
 from assets.partitions import days_of
 from assets.table import Lineage, lineage_of, table_asset
-from data.build import Made, Outcome, Slice, refresh, refresh_days
+from data.build import Made, Outcome, Slice, refresh
 from data.contracts.core import EVENTS, ITEMS, USERS
 from data.contracts.features import (
     CHECKPOINT,
@@ -23,9 +23,10 @@ from data.contracts.features import (
 from data.contracts.profile import PROFILES
 from data.contracts.schema import Table
 from data.core import corrected_days
+from data.days import refresh_days
 from data.engine import Session
 from data.facet_sql import state_sql
-from data.features import CONSENTING, as_of, checkpoint_at, daily_model, days_between, withheld
+from data.features import CONSENTING, LOOKUPS, as_of, checkpoint_at, daily_model, days_between
 from data.lake import digest
 from data.models import model
 from data.workspace import Workspace
@@ -48,23 +49,19 @@ def build(daily: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
 def _daily(daily: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     sql = daily_model()
 
-    def make(workspace: Workspace, session: Session) -> Mapping[str, Made]:
-        session.attach(USERS, workspace.lake)
+    def make(session: Session) -> Mapping[str, Made]:
         session.define("consenting.events", CONSENTING)
         return {DAILY.key: Made(data=session.query(sql))}
 
     def body(context: dg.AssetExecutionContext, workspace: Workspace) -> Mapping[str, Outcome]:
-        with workspace.engine.session() as session:
-            without = withheld(workspace, session)
         return refresh_days(
             workspace,
             [DAILY],
             by_day=[EVENTS],
-            whole=[ITEMS],
-            make=lambda session: make(workspace, session),
+            lookups=LOOKUPS,
+            make=make,
             days={*days_of(context), *corrected_days(workspace)},
             code_version=digest(sql),
-            config={"withheld": without},
         )
 
     schemas = {

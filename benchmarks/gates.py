@@ -16,8 +16,9 @@ import great_expectations.expectations as gxe
 import pyarrow as pa
 
 from data import drift, gate, quality
-from data.build import DAYS_PER_COMMIT, Made
+from data.build import Made
 from data.contracts.core import EVENTS, ITEMS
+from data.days import DAYS_PER_COMMIT
 from data.engine import Session
 from data.expectations import rules_of
 from data.settings import load_settings

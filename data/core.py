@@ -29,6 +29,7 @@ from data.contracts.reasons import BOOKKEEPING
 from data.contracts.schema import Table
 from data.engine import Session
 from data.ingest import NO_DAY, calendar_days, today
+from data.lookups import Lookup
 from data.models import model
 from data.policies import Rule, interpolates, number_rules, text_rules
 from data.shop.config import Shop
@@ -36,6 +37,9 @@ from data.workspace import Workspace
 
 TIMED = ("events", "identities")
 """Kinds of source whose rows may have a time."""
+
+LOOKUPS = (Lookup(table=ITEMS, key="item_id", facts=f"select item_id from {ITEMS.key}"),)
+"""What a day of core.events takes from the catalogue: which of its items are known."""
 
 
 def sources_of(shop: Shop, kind: str) -> list[Table]:

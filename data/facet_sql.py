@@ -166,6 +166,21 @@ def facet_keys() -> dict[str, str]:
     return {facet: keys[facet] for facet in declared.FACETS}
 
 
+def item_facts(items: str = "core.items") -> str:
+    """What features.daily takes from the catalogue: of each item the keys that it gives its events.
+
+    A list price counts by its band alone; the band of an item without one is the event's own matter, and NULL here.
+
+    Args:
+        items: the table with the columns of core.items.
+
+    Returns:
+        One SELECT in the portable subset: item_id, and one key a facet.
+    """
+    keys = ", ".join(f"{key} as key_{facet}" for facet, key in facet_keys().items())
+    return f"select item_id, {keys} from {items}"
+
+
 def daily_sql(events: str = "core.events", items: str = "core.items") -> str:
     """The per-day partial sums of every user, facet and key: the table features.daily.
 
@@ -174,7 +189,8 @@ def daily_sql(events: str = "core.events", items: str = "core.items") -> str:
     BIGINT (of every type), quantity, value and discount DOUBLE (of purchases), first_at_utc, last_at_utc, n_sessions
     BIGINT (distinct within the day), and one DOUBLE for each of `DECAYED`. Anonymous events are left out, and returns:
     core.events has taken off what they cancel.
-    Unique by user_id, day, facet, key. A day's rows depend on that day's events and the items alone.
+    Unique by user_id, day, facet, key. A day's rows depend on that day's events and the
+    `item_facts` of their items alone.
 
     Args:
         events: the table with the columns of core.events.

@@ -2,19 +2,26 @@
 
 from datetime import date, datetime, time, timedelta
 
-from data.contracts.core import USERS
+from data.contracts.core import ITEMS, USERS
 from data.contracts.features import DAILY
-from data.engine import Session
-from data.facet_sql import daily_sql
+from data.facet_sql import daily_sql, item_facts
 from data.ingest import NO_DAY
-from data.lake import digest
+from data.lookups import Lookup
 from data.workspace import Workspace
 
+WITHHELD = "select user_id from core.users where not consent"
+"""Who withheld consent."""
+
 CONSENTING = (
-    "select e.* from core.events as e where not exists "
-    "(select 1 from core.users as u where u.user_id = e.user_id and not u.consent)"
+    f"select e.* from core.events as e where not exists (select 1 from ({WITHHELD}) as u where u.user_id = e.user_id)"
 )
 """Events of everybody but those who withheld consent; models know it as `consenting.events`."""
+
+LOOKUPS = (
+    Lookup(table=ITEMS, key="item_id", facts=item_facts()),
+    Lookup(table=USERS, key="user_id", facts=WITHHELD),
+)
+"""What a day of features.daily takes from the catalogue and from the customers."""
 
 
 def daily_model() -> str:
@@ -23,13 +30,6 @@ def daily_model() -> str:
         f"select d.*, v.input_version from ({daily_sql(events='consenting.events')}) as d "
         "join input_versions as v on d.day = v.day order by d.day, d.user_id, d.facet, d.key"
     )
-
-
-def withheld(workspace: Workspace, session: Session) -> str:
-    """Digest of who withheld consent: when it changes, the days are merged anew without them."""
-    session.attach(USERS, workspace.lake)
-    found = session.query(f"select user_id from {USERS.key} where not consent order by user_id")
-    return digest(found.column("user_id").to_pylist())
 
 
 def as_of(workspace: Workspace) -> datetime | None:

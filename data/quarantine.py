@@ -12,11 +12,12 @@ from typing import Any
 import pyarrow as pa
 
 from data import core
-from data.build import is_current, stale_days
+from data.build import is_current
 from data.contracts.core import EVENTS, ITEMS, USERS
 from data.contracts.identity import IDENTITIES
 from data.contracts.reasons import QUARANTINES, declared_for
 from data.contracts.schema import Frozen, Table
+from data.days import stale_days
 from data.engine import Session
 from data.identity import judge, what_decides
 from data.ingest import NO_DAY
@@ -192,7 +193,7 @@ def _judge(workspace: Workspace, session: Session, kind: str, contract: Table) -
         return
     if kind == "events":
         sql, by_day = core.events_sql(workspace), core.days_of_events(workspace.shop)
-        waits = stale_days(workspace, [contract, EVENTS], by_day, [ITEMS], code_version=digest(sql))
+        waits = stale_days(workspace, [contract, EVENTS], by_day, core.LOOKUPS, code_version=digest(sql))
         for table in (*by_day, ITEMS):
             session.attach(table, workspace.lake, days=waits if table.partition_by else None)
         is_waiting = True  # of the attached days all rows are

@@ -136,8 +136,8 @@ def days_of_file(workspace: Workspace, source: str, file: SourceFile) -> set[dat
     """Days whose tables may change when a file enters.
 
     Returns:
-        For events, the days that stand in the file, or none if it cannot be read: its run will say why. Items and
-        users are read by every day, so for them it is every landed day.
+        For events, the days that stand in the file, or none if it cannot be read: its run will say why. Any day
+        may look up an item or a customer, so for them it is every landed day; those that do are made.
     """
     sources = workspace.shop.sources
     if sources[source].kind != "events":

@@ -12,7 +12,7 @@ EVENT_TYPES = ("purchase", "return", "view", "cart", "favourite", "search", "rat
 INPUT_VERSION = Column(
     name="input_version",
     type="text",
-    doc="Digest of the inputs and code that this day was made from.",
+    doc="Digests of the code and inputs that this day was made from, and of what it looked up.",
     sensitivity="operational",
     required=True,
 )

@@ -9,8 +9,8 @@ import pytest
 from pydantic import SecretStr
 
 from data import refusals
-from data.build import stale_days
 from data.contracts.core import EVENTS
+from data.days import stale_days
 from data.ingest import held_digests, new_files
 from data.quality_report import quality_facts
 from data.quarantine import Wanted, counts, rows, totals
@@ -244,11 +244,11 @@ def test_a_refusal_stands_until_a_run_covers_all_its_days(line):
 
 
 def test_what_waits_is_nothing_where_everything_is_published(line):
-    from data.contracts.core import EVENTS_QUARANTINE, ITEMS
-    from data.core import days_of_events, events_sql
+    from data.contracts.core import EVENTS_QUARANTINE
+    from data.core import LOOKUPS, days_of_events, events_sql
     from data.lake import digest
 
     assert counts(line.workspace, waiting=True) == []
     code = digest(events_sql(line.workspace))
     by_day = days_of_events(line.workspace.shop)
-    assert stale_days(line.workspace, [EVENTS_QUARANTINE, EVENTS], by_day, [ITEMS], code_version=code) == []
+    assert stale_days(line.workspace, [EVENTS_QUARANTINE, EVENTS], by_day, LOOKUPS, code_version=code) == []

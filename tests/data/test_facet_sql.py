@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import product
 from random import Random
 
 import duckdb
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from data.contracts.core import EVENT_TYPES
 from data.contracts.facets import EVENT_RULES
-from data.facet_sql import DECAYED, daily_sql, state_sql
+from data.facet_sql import DECAYED, daily_sql, item_facts, state_sql
 from data.portable import column_lineage, lint, tables, to_spark
 from ml import decay
 
@@ -212,6 +213,28 @@ def test_price_band_is_of_the_list_price_or_the_paid_one(
     assert found.get("price_band") == band
 
 
+def test_sums_of_a_day_differ_exactly_where_the_facts_of_an_item_do(duck: duckdb.DuckDBPyConnection) -> None:
+    paths = [None, "", "A", "A > B", "A > B > C", "A > B > C > D", "A > B > C > E", " > B"]
+    prices = [None, 0.0, 0.99, 1.0, 2.0, 2.5, 2.99, 3.0, 100.0, 1e6]
+    described = list(product(paths, [None, "", "x", "X"], prices))
+    items = [dict(zip(ITEM_SCHEMA.names, (f"i{n}", *one), strict=True)) for n, one in enumerate(described)]
+    duck.register("described", pa.Table.from_pylist(items, schema=ITEM_SCHEMA))
+    events = [
+        event(event_id=what, user_id=f"u{n}", item_id=f"i{n}", event_type=what)
+        for n in range(len(items))
+        for what in ("purchase", "view")
+    ]
+    daily(duck, events)
+    sums: dict[str, list[Row]] = {}
+    for row in rows(duck.sql(daily_sql(items="described")).to_arrow_table()):
+        if row["facet"] != "item":
+            sums.setdefault(str(row.pop("user_id")), []).append(row)
+    told = duck.sql(item_facts("described")).to_arrow_table().drop_columns(["key_item"]).to_pylist()
+    facts = {row.pop("item_id"): str(row) for row in told}
+    pairs = {(facts[f"i{n}"], str(sums[f"u{n}"])) for n in range(len(items))}
+    assert len(pairs) == len({fact for fact, _ in pairs}) == len({total for _, total in pairs}) == 4 * 3 * 6
+
+
 def test_days_after_the_instant_do_not_count(duck: duckdb.DuckDBPyConnection) -> None:
     days = daily(duck, [event(), event(occurred_at_utc=datetime(2017, 1, 5))])
     (row,) = (r for r in rows(state(duck, days, datetime(2017, 1, 5))) if r["facet"] == "all")
@@ -223,7 +246,7 @@ def test_days_after_the_instant_do_not_count(duck: duckdb.DuckDBPyConnection) ->
 
 def test_the_queries_are_portable_and_have_lineage() -> None:
     instants = {"as_of": datetime(2017, 3, 1), "checkpoint_at": datetime(2017, 2, 1), "checkpoint": "profile.state"}
-    for sql in (daily_sql(), state_sql(datetime(2017, 3, 1, 4)), state_sql(**instants)):
+    for sql in (daily_sql(), item_facts(), state_sql(datetime(2017, 3, 1, 4)), state_sql(**instants)):
         assert lint(sql) == []
         assert "MATERIALIZED" not in to_spark(sql)
     assert tables(daily_sql()) == ("core.events", "core.items")
