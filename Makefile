@@ -5,6 +5,9 @@ BIN    := $(VENV)/bin
 UV     := $(shell sed -n 's/^uv==\([0-9.]*\).*/uv==\1/p' requirements.lock)
 READY  := $(VENV)/.ready
 
+# Python keeps what it compiles: without that every process compiles anew all that it imports, half of its start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run dev test check prove lock clean env
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10

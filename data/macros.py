@@ -4,9 +4,9 @@ Each macro is a function from SQL text to SQL text; `render` makes them callable
 """
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 # Whole-text patterns end in \z, for Java's $ also matches before a final line break; trim names its character,
 # for DuckDB's bare trim strips every Unicode space and Spark's only U+0020.
@@ -123,6 +123,11 @@ def _environment() -> Environment:
     return environment
 
 
+@lru_cache(maxsize=256)
+def _compiled(template: str) -> Template:
+    return _environment().from_string(template)
+
+
 def render(template: str, **params: object) -> str:
     """Fill in a SQL template, for example `select {{ safe_double('price') }} as price from raw.items`.
 
@@ -136,4 +141,4 @@ def render(template: str, **params: object) -> str:
     Raises:
         jinja2.UndefinedError: the template uses a name that is neither a macro nor a parameter.
     """
-    return _environment().from_string(template).render(**params)
+    return _compiled(template).render(**params)

@@ -6,6 +6,7 @@ reads where each output column comes from, and `to_spark` translates. No SQL run
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sqlglot import TokenType, exp, parse, tokenize
 from sqlglot.errors import ErrorLevel, SqlglotError
@@ -210,8 +211,17 @@ def column_lineage(sql: str, schemas: Mapping[str, Mapping[str, str]]) -> dict[s
     Raises:
         ValueError: the text does not parse, or a column is in none of the schemas.
     """
+    frozen = tuple((key, tuple(columns.items())) for key, columns in schemas.items())
+    return {column: list(sources) for column, sources in _traced(sql, frozen)}
+
+
+@lru_cache(maxsize=256)
+def _traced(
+    sql: str, schemas: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
+    """See `column_lineage`; remembered, for a process puts the definitions of a shop together more than once."""
     nested: dict[str, dict[str, dict[str, str]]] = {}
-    for key, columns in schemas.items():
+    for key, columns in schemas:
         layer, _, name = key.partition(".")
         nested.setdefault(layer, {})[name] = dict(columns)
     tree = _parse(sql)
@@ -220,7 +230,7 @@ def column_lineage(sql: str, schemas: Mapping[str, Mapping[str, str]]) -> dict[s
     except SqlglotError as error:
         raise ValueError(f"No lineage: {str(error).splitlines()[0]}; add the table to the schemas.") from error
     assert isinstance(roots, dict)
-    return {column: sorted(set(_leaves(root))) for column, root in roots.items()}
+    return tuple((column, tuple(sorted(set(_leaves(root))))) for column, root in roots.items())
 
 
 def _leaves(root: Node) -> Iterator[tuple[str, str]]:

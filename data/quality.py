@@ -118,10 +118,11 @@ def prove(
     Returns:
         One verdict per expectation, in the order of `expectation_names`. One that did not run has not passed.
     """
-    verdicts = (
-        _proved_by_row(contract, batch) if contract.layer == "core" else _proved_by_count(contract, batch, session)
-    )
-    verdicts |= _measured(measures)
+    if contract.layer == "core":
+        verdicts = _proved_by_row(contract, batch) | _measured(measures)
+    else:
+        counts, verdicts = _rule_counts(contract, batch, session)
+        verdicts |= _measured([*counts, *measures])
     verdicts["schema"] = Verdict(
         check="schema",
         passed=batch.schema.equals(contract.arrow_schema()),
@@ -162,7 +163,8 @@ def _proved_by_row(contract: Table, batch: pa.Table) -> dict[str, Verdict]:
     return _validate(_frame(batch.select([n for n in needed if n in batch.column_names])), rules)
 
 
-def _proved_by_count(contract: Table, batch: pa.Table, session: Session) -> dict[str, Verdict]:
+def _rule_counts(contract: Table, batch: pa.Table, session: Session) -> tuple[list[Measure], dict[str, Verdict]]:
+    """How many rows break each rule of a batch, of which none may; and which counts the engine could not make."""
     broken = {
         f"{c.name}_{rule}": f"count(*) filter (where {_breaks(c, rule)})"
         for c in contract.columns
@@ -173,11 +175,8 @@ def _proved_by_count(contract: Table, batch: pa.Table, session: Session) -> dict
         broken["key_unique"] = f"count(*) - count(distinct row({', '.join(contract.primary_key)}))"
     session.register("batch_under_proof", batch)
     counts, broke = _counted(broken, session)
-    none = [
-        Measure(name=name, value=count, maximum=0, seen={"element_count": 1.0 * batch.num_rows})
-        for name, count in counts.items()
-    ]
-    return _measured(none) | broke
+    seen = {"element_count": 1.0 * batch.num_rows}
+    return [Measure(name=name, value=count, maximum=0, seen=seen) for name, count in counts.items()], broke
 
 
 def _counted(counts: Mapping[str, str], session: Session) -> tuple[dict[str, float], dict[str, Verdict]]:

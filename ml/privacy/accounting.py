@@ -64,6 +64,12 @@ def compose(events: Sequence[MechanismEvent], delta: float, *, interval: float =
 
     Source: Koskela et al. (AISTATS 2020) for PLD; Canonne, Kamath, Steinke (2020), Proposition 12 for the conversion.
     """
+    return _composed(tuple(events), delta, interval)
+
+
+@lru_cache(maxsize=256)
+def _composed(events: tuple[MechanismEvent, ...], delta: float, interval: float) -> Cost:
+    """See `compose`; remembered, for a run asks for the same few sums again and again, a second each."""
     if any(isinstance(event, NonPrivateEvent) for event in events):
         return Cost(epsilon=math.inf, epsilon_zcdp=math.inf, delta=delta, mu=math.inf)
     if not events:
