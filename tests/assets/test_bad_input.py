@@ -86,10 +86,10 @@ def test_the_file_put_right_makes_up_for_it(tmp_path):
 
 def test_one_corrupt_file_among_several_is_named_and_the_good_ones_are_published(tmp_path):
     workspace = workspace_of(write_shop(tmp_path / "shop"), tmp_path / "var")
-    land(workspace, "good.csv", ["20,ann,a,buy,1,0.5,2024-02-05 10:00:00,y1"])
-    bad = land(workspace, "bad.csv.gz", ["21,ann,a,buy,1,0.5,2024-02-06 10:00:00,y1"])
+    land(workspace, "good.csv", ["20,ann,a,buy,1,0.5,2024-01-05 10:00:00,y1"])
+    bad = land(workspace, "bad.csv.gz", ["21,ann,a,buy,1,0.5,2024-01-06 10:00:00,y1"])
     bad.write_bytes(PACKED[:40])
-    land(workspace, "new.csv", ["22,bob,b,buy,1,2.5,2024-02-07 10:00:00,y1"])
+    land(workspace, "new.csv", ["22,bob,b,buy,1,2.5,2024-01-07 10:00:00,y1"])
     instance = dg.DagsterInstance.ephemeral()
     for _ in range(2):  # it is named again in every run until it is gone
         result = run(workspace, instance)

@@ -202,6 +202,7 @@ def test_raw_ids_stand_nowhere(busy):
             assert not values & {"ann", "bob", "cat", "v1", "v2", "v3", "t1", "v5"}, table.key
 
 
+@pytest.mark.slow
 def test_history_attaches_with_the_edge_and_comes_apart_with_its_revocation(tmp_path):
     line = Line(tmp_path)
     ann, v1, v2 = (make(name) for make, name in ((line.user, "ann"), (line.cookie, "v1"), (line.cookie, "v2")))
@@ -244,6 +245,7 @@ def materializations(result: dg.ExecuteInProcessResult) -> list[dg.AssetMaterial
     return [e.step_materialization_data.materialization for e in result.all_events if e.is_step_materialization]
 
 
+@pytest.mark.slow
 def test_order_of_arrival_changes_nothing_and_a_file_of_garbage_is_refused(tmp_path):
     edges = [
         ANN,

@@ -28,10 +28,10 @@ from tests.support.shops import GOOD, YAML, workspace_of, write_shop
 KEYS = ("raw.tills", "raw.catalogue", "raw.members", "core.events", "core.events_quarantine", "core.items",
         "core.items_quarantine", "core.users", "core.users_quarantine", "features.daily")  # fmt: skip
 LINE = [dg.AssetKey(key.split(".")) for key in KEYS]
-BAD = [f"3{i},ann,a,buy,-1,1.0,2024-02-05 11:00:0{i},y2" for i in range(5)]
-FINE = [f"20{i},ann,d,buy,1,12.0,2024-02-05 10:00:{i:02d},y1" for i in range(30)]
-LATE = [*FINE, "21,bob,zz,buy,1,1.0,2024-02-06 10:00:00,y1"]
-MANY = [f"g{i},ann,a,buy,1,0.5,2024-02-01 10:00:{i:02d},z{i}" for i in range(40)]
+BAD = [f"3{i},ann,a,buy,-1,1.0,2024-01-05 11:00:0{i},y2" for i in range(5)]
+FINE = [f"20{i},ann,d,buy,1,12.0,2024-01-05 10:00:{i:02d},y1" for i in range(30)]
+LATE = [*FINE, "21,bob,zz,buy,1,1.0,2024-01-06 10:00:00,y1"]
+MANY = [f"g{i},ann,a,buy,1,0.5,2024-01-01 10:00:{i:02d},z{i}" for i in range(40)]
 
 
 class Line:
@@ -103,7 +103,7 @@ def test_a_refused_file_is_told_once_shown_and_taken_back_for_good(line, tmp_pat
         "bad.csv",
         1,
         "quantity",
-        "2024-02-05",
+        "2024-01-05",
     )
     assert shown["masked_value"] == "-***" and counts(line.workspace) == []
 
@@ -122,13 +122,13 @@ def test_a_good_file_taken_back_leaves_exactly_its_days_stale_and_can_come_back(
     assert not line.run().failed
     with_file, kept = line.days(), line.days("raw.tills")
     found = take_back(line.workspace, "late.csv", **WHO)
-    assert (found.n_rows, str(found.first_day), str(found.last_day)) == (31, "2024-02-05", "2024-02-06")
-    assert line.changed(kept, "raw.tills") == {"2024-02-05", "2024-02-06"}
+    assert (found.n_rows, str(found.first_day), str(found.last_day)) == (31, "2024-01-05", "2024-01-06")
+    assert line.changed(kept, "raw.tills") == {"2024-01-05", "2024-01-06"}
     done = line.retry()
-    assert line.changed(with_file) == {"2024-02-05"} and line.changed(before) == set()
+    assert line.changed(with_file) == {"2024-01-05"} and line.changed(before) == set()
     assert done.after.entered["core.events"] == 45 and totals(line.workspace, "events")["unknown_item"] == 0
 
-    land(line.workspace, "more.csv", ["40,ann,a,buy,1,0.5,2024-02-07 10:00:00,q"])
+    land(line.workspace, "more.csv", ["40,ann,a,buy,1,0.5,2024-01-07 10:00:00,q"])
     assert not line.run().failed  # a later commit carries the record on
     assert "late.csv" not in {h.file for h in held_files(line.workspace, "tills")}
     done = line.retry(lambda: allow_again(line.workspace, "late.csv", **WHO))
@@ -148,7 +148,7 @@ def test_a_corrected_file_of_the_same_name_replaces_the_old_one_when_asked(line)
     done = line.retry(lambda: replace(line.workspace, "late.csv", **WHO))
     assert ("core.events_quarantine", "unknown_item", 1, 0, 0, 0) in done.lines
     assert done.after.entered["core.events"] == done.before.entered["core.events"] + 1
-    assert line.changed(raw, "raw.tills") == {"2024-02-05", "2024-02-06"}
+    assert line.changed(raw, "raw.tills") == {"2024-01-05", "2024-01-06"}
     held = {h.sha256 for h in held_files(line.workspace, "tills") if h.file == "late.csv"}
     [note] = record(line.workspace.lake, "raw.tills")
     assert held == {note.replaced_by} and note.sha256 == old.sha256 and old.sha256 not in held
@@ -168,19 +168,19 @@ def test_what_was_read_beside_the_old_one_by_the_daemon_still_replaces_it(line):
 
 def test_a_name_that_is_used_again_for_new_data_is_never_guessed(line):
     for day in (5, 6):
-        land(line.workspace, "today.csv", [f"5{day},ann,a,buy,1,0.5,2024-02-0{day} 10:00:00,q"])
+        land(line.workspace, "today.csv", [f"5{day},ann,a,buy,1,0.5,2024-01-0{day} 10:00:00,q"])
         line.run()
-    land(line.workspace, "today.csv", ["57,ann,a,buy,1,0.5,2024-02-07 10:00:00,q"])
+    land(line.workspace, "today.csv", ["57,ann,a,buy,1,0.5,2024-01-07 10:00:00,q"])
     version = line.workspace.lake.published("raw.tills").version
     with pytest.raises(ShopError, match="several files of that name: today.csv .*--replaces DIGEST"):
         replace(line.workspace, "today.csv", **WHO)
     assert line.workspace.lake.published("raw.tills").version == version
-    first = next(h for h in held_files(line.workspace, "tills") if str(h.first_day) == "2024-02-05")
+    first = next(h for h in held_files(line.workspace, "tills") if str(h.first_day) == "2024-01-05")
     gone, _ = replace(line.workspace, "today.csv", replaces=first.sha256[:12], **WHO)
     assert gone == first
     assert {str(h.first_day) for h in held_files(line.workspace, "tills") if h.file == "today.csv"} == {
-        "2024-02-06",
-        "2024-02-07",
+        "2024-01-06",
+        "2024-01-07",
     }
 
 
@@ -237,7 +237,7 @@ def test_a_refusal_stands_until_a_run_covers_all_its_days(line):
     land(line.workspace, "bad.csv", BAD)
     line.run()
     (refusal,) = refusals.standing(line.workspace).values()
-    refusals.clear(line.workspace, "core.events", [date(2024, 2, 6)])
+    refusals.clear(line.workspace, "core.events", [date(2024, 1, 6)])
     assert refusals.standing(line.workspace) == {"core.events": refusal}
     refusals.clear(line.workspace, "core.events", [refusal.first_day, refusal.last_day])
     assert refusals.standing(line.workspace) == {}

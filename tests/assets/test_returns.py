@@ -13,6 +13,7 @@ from tests.support.shops import YAML, workspace_of, write_shop
 
 RETURNING = YAML.replace("    time: at\n", "    returns: negative_quantity\n    time: at\n")
 WHERE = ("input_version", "file", "file_sha256", "line")
+FORTNIGHT = days("2024-01-01", "2024-01-14")
 COMPARED = ("core.events", "core.events_quarantine", "core.corrections", "features.daily")
 
 
@@ -41,7 +42,7 @@ def test_a_return_takes_back_the_latest_purchase_and_what_is_gone_counts_nowhere
         "6,,d,buy,-1,-12.0,2024-01-09 11:00:00,x5",
     ]
     workspace = workspace_of(write_shop(tmp_path / "shop", lines, RETURNING), tmp_path / "var")
-    run(workspace, days("2024-01-01", "2024-03-31"))
+    run(workspace, FORTNIGHT)
     found = {
         n: (e["event_type"], e["quantity"], e["value"], e["cancelled_quantity"]) for n, e in by_id(workspace).items()
     }
@@ -73,6 +74,7 @@ def history(draw: Random, n_days: int) -> dict[date, list[str]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_any_order_and_batching_of_files_gives_the_tables_of_one_bulk_load(tmp_path, seed):
     draw = Random(seed)
@@ -81,7 +83,7 @@ def test_any_order_and_batching_of_files_gives_the_tables_of_one_bulk_load(tmp_p
     moved = [line for day in sorted(lines) for line in lines[day]]
     whole = workspace_of(write_shop(tmp_path / "whole", looks + moved, RETURNING), tmp_path / "var1")
     key = (tmp_path / "var1" / "keys" / "pseudonym.key", tmp_path / "var2" / "keys" / "pseudonym.key")
-    run(whole, days("2024-01-01", "2024-03-31"))
+    run(whole, FORTNIGHT)
     key[1].parent.mkdir(parents=True)
     key[1].write_bytes(key[0].read_bytes())
     key[1].chmod(0o600)
@@ -90,7 +92,7 @@ def test_any_order_and_batching_of_files_gives_the_tables_of_one_bulk_load(tmp_p
     for day in lines:
         draw.choice(parts).append(day)
     pieces = workspace_of(write_shop(tmp_path / "parts", looks, RETURNING), tmp_path / "var2")
-    run(pieces, days("2024-01-01", "2024-03-31"))
+    run(pieces, FORTNIGHT)
     for number, part in enumerate(part for part in parts if part):
         found = [line for day in part for line in lines[day]]
         found += draw.sample(found, len(found) // 3)
@@ -106,5 +108,5 @@ def test_any_order_and_batching_of_files_gives_the_tables_of_one_bulk_load(tmp_p
         assert made == expected, table
     assert any(r["reason"] == "cancelled" for r in rows(whole, "core.events_quarantine"))
     held = whole.lake.published("core.corrections").version
-    run(whole, days("2024-01-01", "2024-03-31"))
+    run(whole, FORTNIGHT)
     assert whole.lake.published("core.corrections").version == held

@@ -54,6 +54,7 @@ def pair(tmp_path, write) -> tuple[Workspace, Workspace]:
     return near, far
 
 
+@pytest.mark.slow
 def test_tables_are_the_same_on_s3_as_on_a_disk_day_by_day_and_a_refused_batch_changes_nothing(s3, tmp_path):
     near, far = pair(tmp_path, write_shop)
     near_runs, far_runs = dg.DagsterInstance.ephemeral(), dg.DagsterInstance.ephemeral()

@@ -81,6 +81,7 @@ def whole(tmp_path_factory):
     return folder, workspace
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [CONFLICTING, SOLE], ids=["ids of others", "an item of their own"])
 def test_without_one_user_nobody_else_s_rows_change_by_a_bit(whole, tmp_path, number):
     folder, before = whole

@@ -161,6 +161,7 @@ def is_current(line: Line, ran: Ran) -> dict[str, dg.AssetCheckEvaluation]:
     return {".".join(c.asset_key.path): c for c in checks}
 
 
+@pytest.mark.slow
 def test_late_purchases_change_profiles_and_never_the_releases(line, tmp_path):
     shutil.copytree(line.workspace.shop.location.parent.parent, tmp_path / "copy")
     line = Line(tmp_path / "copy" / "shop" / "shop.yaml", tmp_path / "copy" / "var")
@@ -209,6 +210,7 @@ def _rated(shop_file: Path) -> None:
     write_lines(path, f"{header},stars", ratings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [_untimed, _rated], ids=["without timestamps", "ratings"])
 def test_other_kinds_of_shop_run_to_recommendations(tmp_path, change):
     shop_file = lively_shop(tmp_path / "shop", 2, 12, 45)

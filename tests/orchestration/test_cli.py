@@ -89,6 +89,7 @@ def shop(ran, monkeypatch):
     return ran[0]
 
 
+@pytest.mark.slow
 def test_a_run_shows_progress_and_ends_with_the_table(ran):
     shop, var, code, out, err = ran
     assert code == 0, err
