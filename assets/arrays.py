@@ -1,5 +1,6 @@
 """Lake tables as the arrays that `ml.ranking` reads. Imports of `ml` are inside functions: they cost seconds."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,9 +9,11 @@ import pyarrow as pa
 
 from data.contracts.core import ITEMS
 from data.contracts.model import GRAM, ITEM_TEXTS, POPULARITY, RANKER, TEXT_EMBEDDINGS
+from data.contracts.promotions import PROMOTIONS
 from data.engine import Session
 from data.history import History, Phase
 from data.macros import render
+from data.promotions import promoted_sql
 from data.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -124,6 +127,28 @@ def gram(workspace: Workspace, session: Session) -> "ReleasedGram":
         values=values,
         noise_std=float(found.column("noise_std").to_numpy()[0]),
     )
+
+
+def promotions(workspace: Workspace, session: Session, instant: datetime) -> npt.NDArray[np.float32]:
+    """What is promoted at an instant, of every item of the catalogue; nothing that begins later is read.
+
+    Args:
+        workspace: the shop.
+        session: a session.
+        instant: naive UTC.
+
+    Returns:
+        (n_items, 2) in the order of item_id, in [0, 1]: the shares of places that display the item, and in whose mailer
+        it stands. All zeros for a shop without promotions.
+    """
+    days = [day for day in workspace.lake.day_versions(PROMOTIONS.key) if day <= instant.date()]
+    session.attach(ITEMS, workspace.lake)
+    session.attach(PROMOTIONS, workspace.lake, days=days)
+    found = session.query(
+        f"select coalesce(p.displayed, 0e0) as displayed, coalesce(p.mailed, 0e0) as mailed from {ITEMS.key} i "
+        f"left join ({promoted_sql(instant)}) p on p.item_id = i.item_id order by i.item_id"
+    )
+    return np.stack([found.column(name).to_numpy() for name in ("displayed", "mailed")], axis=1).astype(np.float32)
 
 
 def weights(workspace: Workspace, session: Session) -> "RankerWeights":

@@ -53,7 +53,7 @@ def _corrections(workspace: Workspace) -> dg.AssetsDefinition:
         kinds={"duckdb", "delta", "sql"},
         code_version=digest(sql),
         body=body,
-        lineage=_lineage(workspace, "events", {CORRECTIONS.key: _chained(sql)}, [ITEMS]),
+        lineage=lineage_through_checked(workspace, "events", {CORRECTIONS.key: _chained(sql)}, [ITEMS]),
         pool="lake",
     )
 
@@ -86,7 +86,7 @@ def _events(workspace: Workspace, daily: dg.PartitionsDefinition) -> dg.AssetsDe
         kinds={"duckdb", "delta", "sql"},
         code_version=digest(sql),
         body=body,
-        lineage=_lineage(workspace, "events", sql, [ITEMS, CORRECTIONS]),
+        lineage=lineage_through_checked(workspace, "events", sql, [ITEMS, CORRECTIONS]),
         partitions=daily,
         pool="lake",
         block=workspace.shop.gates.blocking,
@@ -114,7 +114,7 @@ def _rows(workspace: Workspace, kind: str) -> dg.AssetsDefinition:
         kinds={"duckdb", "delta", "sql"},
         code_version=digest(sql),
         body=body,
-        lineage=_lineage(workspace, kind, sql, []),
+        lineage=lineage_through_checked(workspace, kind, sql, []),
         pool="lake",
     )
 
@@ -126,7 +126,9 @@ def with_totals(workspace: Workspace, kind: str, outcomes: Mapping[str, Outcome]
     return {**outcomes, key: outcomes[key].model_copy(update={"figures": figures})}
 
 
-def _lineage(workspace: Workspace, kind: str, sql: Mapping[str, str], others: Sequence[Table]) -> dict[str, Lineage]:
+def lineage_through_checked(
+    workspace: Workspace, kind: str, sql: Mapping[str, str], others: Sequence[Table]
+) -> dict[str, Lineage]:
     """Lineage of the clean table and the quarantine through the judging query that both read."""
     raw = core.sources_of(workspace.shop, kind)
     made = {"made.input_versions": {"day": "DATE", "input_version": "VARCHAR"}}

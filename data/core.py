@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.build import Made
-from data.contracts import TABLES, identity
+from data.contracts import TABLES, identity, promotions
 from data.contracts.core import (
     CORRECTIONS,
     EVENT_TYPES,
@@ -61,7 +61,7 @@ def days_of_events(shop: Shop) -> list[Table]:
 def contracts_of(shop: Shop) -> list[Table]:
     """Contracts of all tables that a shop can have: its raw tables, and everything made from them."""
     raw = [raw_table(name, source.kind) for name, source in shop.sources.items()]
-    absent = () if shop.has_identities else identity.TABLES
+    absent = (*(() if shop.has_identities else identity.TABLES), *(() if shop.has_promotions else promotions.TABLES))
     return [*raw, *(table for table in TABLES.values() if table not in absent)]
 
 

@@ -82,6 +82,7 @@ def refresh_days(
     *,
     days: Collection[date],
     code_version: str,
+    days_per_commit: int = DAYS_PER_COMMIT,
 ) -> dict[str, Outcome]:
     """Make the stale ones among `days` of tables partitioned by day.
 
@@ -93,12 +94,13 @@ def refresh_days(
         make: makes the rows of the attached days; joins the table `input_versions` (day, input_version).
         days: the days that may be rewritten.
         code_version: changes when the code does.
+        days_per_commit: how many days are made at once.
 
     Returns:
         Contract key -> outcome.
 
     Raises:
-        Refused: if a gate refuses a batch of `DAYS_PER_COMMIT` days; the last good version of all its days stays.
+        Refused: if a gate refuses a batch of `days_per_commit` days; the last good version of all its days stays.
     """
     lake = workspace.lake
     plan = _plan(workspace, contracts, by_day, lookups, code_version)
@@ -108,8 +110,8 @@ def refresh_days(
     plan.now_hold(gone, [])
     outcomes = {c.key: _emptied(lake, c, gone, outcomes[c.key], plan.fingerprint) for c in contracts}
     stale = [d for d in stale if d not in gone]
-    for start in range(0, len(stale), DAYS_PER_COMMIT):
-        chunk = stale[start : start + DAYS_PER_COMMIT]
+    for start in range(0, len(stale), days_per_commit):
+        chunk = stale[start : start + days_per_commit]
         with workspace.engine.session() as session:
             attach(session, lake, [*(Slice(table=t, days=tuple(chunk)) for t in by_day), *(x.table for x in lookups)])
             versions = [plan.wanted.get(d, "") for d in chunk]
@@ -117,7 +119,7 @@ def refresh_days(
                 "input_versions", pa.table({"day": pa.array(chunk, pa.date32()), "input_version": versions})
             )
             made = make(session)
-            is_last = start + DAYS_PER_COMMIT >= len(stale)
+            is_last = start + days_per_commit >= len(stale)
             verdicts = {c.key: gate(workspace, c, made[c.key], session, is_last=is_last) for c in contracts}
         plan.now_hold(chunk, made.values())
         for contract in contracts:

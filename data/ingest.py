@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from data.build import Outcome, Refused, packed, published_verdicts
 from data.connectors import SourceFile, resolve_files
+from data.contracts.raw import PUBLIC
 from data.lake import digest
 from data.pseudonym import load_key
 from data.quality import batch_measures, failures, prove
@@ -176,7 +177,7 @@ def landed_rows(workspace: Workspace, source: str, file: SourceFile) -> pa.Table
 def read_rows(workspace: Workspace, source: str, file: SourceFile, key: bytes) -> Batch:
     """Rows of one file, on `NO_DAY` where the calendar lacks their day; files are DuckDB's to read on any engine."""
     declared = workspace.shop.sources[source]
-    with duckdb.connect(config={"threads": workspace.settings.threads}) as connection:
+    with duckdb.connect(config=_limits(workspace, declared.kind)) as connection:
         batch = read_batch(connection, workspace.shop, source, file, key)
         if declared.kind != "events":
             return batch
@@ -186,6 +187,16 @@ def read_rows(workspace: Workspace, source: str, file: SourceFile, key: bytes) -
         day = in_calendar if declared.time is not None else f"date '{start}'"
         rows = connection.sql(f"select * replace ({day} as day) from landed order by day, line").to_arrow_table()
         return Batch(rows, batch.unmapped)
+
+
+def _limits(workspace: Workspace, kind: str) -> dict[str, str | bool | int | float | list[str]]:
+    """What reading a file may take; only what is public may spill to the disk, for raw ids are never written."""
+    threads = str(workspace.settings.threads)
+    if kind not in PUBLIC:
+        return {"threads": threads}
+    spill = workspace.home / "spill"
+    spill.mkdir(parents=True, exist_ok=True)
+    return {"threads": threads, "memory_limit": workspace.settings.memory_limit, "temp_directory": str(spill)}
 
 
 def append_rows(
@@ -231,8 +242,11 @@ def _mapping(workspace: Workspace, source: str) -> str:
     declared = shop.sources[source]
     # Where it lies decides nothing; what only tables have, or a shop does not say, is left out: older digests hold.
     apart = {"path", "database"} if declared.is_table else {"path", "database", "table", "query", "watermark"}
-    exclude: dict[str, Any] = dict.fromkeys(apart if declared.returns else apart | {"returns"}, True)
-    exclude["columns"] = {"__all__": {"missing", "unparsable", "out_of_range"}}  # core judges these, after landing
+    apart |= {name for name in ("returns", "valid") if getattr(declared, name) is None} | {"public"}
+    exclude: dict[str, Any] = dict.fromkeys(apart, True)
+    ways = set() if declared.kind == "promotions" else {"absent", "labels"}
+    # What is missing or out of range is judged by core, after landing.
+    exclude["columns"] = {"__all__": {"missing", "unparsable", "out_of_range", *ways}}
     return digest(declared.model_dump(mode="json", exclude=exclude), shop.timezone, calendar)
 
 

@@ -29,7 +29,7 @@ from data.ingest import (
 from data.lake import digest
 from data.pseudonym import load_key
 from data.shop.errors import ShopError, SourceError
-from data.shop.mapping import instant_sql
+from data.shop.instants import instant_sql
 from data.sql_pull import Mark, Part, check_watermark, pull, pull_whole, unmapped_columns
 from data.sql_source import OpenTable, Value, open_table
 from data.workspace import Workspace
@@ -197,6 +197,8 @@ def _days(workspace: Workspace, source: str, table: OpenTable | None, held: Valu
     """First and last day that rows beyond a watermark may touch."""
     declared = workspace.shop.sources[source]
     calendar = calendar_days(workspace)
+    if declared.kind == "promotions":
+        return calendar[0], calendar[0]
     if declared.kind != "events":
         found = landed_days(workspace)
         return (min(found), max(found)) if found else calendar

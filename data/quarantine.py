@@ -15,6 +15,7 @@ from data import core
 from data.build import is_current
 from data.contracts.core import EVENTS, ITEMS, USERS
 from data.contracts.identity import IDENTITIES
+from data.contracts.promotions import PROMOTIONS
 from data.contracts.reasons import QUARANTINES, declared_for
 from data.contracts.schema import Frozen, Table
 from data.days import stale_days
@@ -22,11 +23,12 @@ from data.engine import Session
 from data.identity import judge, what_decides
 from data.ingest import NO_DAY
 from data.lake import digest
+from data.promotions import promotions_sql
 from data.shop.config import Shop
 from data.shop.errors import ShopError
 from data.workspace import Workspace
 
-CLEAN = {"events": EVENTS, "items": ITEMS, "users": USERS, "identities": IDENTITIES}
+CLEAN = {"events": EVENTS, "items": ITEMS, "users": USERS, "identities": IDENTITIES, "promotions": PROMOTIONS}
 """Kind of source -> contract of the clean rows."""
 
 SEEN = "seen.quarantine"
@@ -41,7 +43,7 @@ class Wanted(Frozen):
     source: str | None = None
     """Source of the shop file."""
     day: date | None = None
-    """UTC day; items and users have none."""
+    """UTC day; items and users have none, promotions that of their beginning."""
 
     def sql(self) -> str:
         """The condition on a row of `SEEN`."""
@@ -87,7 +89,7 @@ def totals(workspace: Workspace, kind: str) -> dict[str, int]:
 
     Args:
         workspace: the shop.
-        kind: `events`, `items`, `users` or `identities`.
+        kind: one of `QUARANTINES`.
 
     Returns:
         Every reason that such rows can have -> rows, 0 where there is none, so that no series ever stops.
@@ -191,9 +193,12 @@ def _judge(workspace: Workspace, session: Session, kind: str, contract: Table) -
             contract.key, judge(workspace.shop, session)[1] if is_waiting else contract.arrow_schema().empty_table()
         )
         return
-    if kind == "events":
-        sql, by_day = core.events_sql(workspace), core.days_of_events(workspace.shop)
-        waits = stale_days(workspace, [contract, EVENTS], by_day, core.LOOKUPS, code_version=digest(sql))
+    if contract.partition_by:
+        if kind == "events":
+            sql, by_day = core.events_sql(workspace), core.days_of_events(workspace.shop)
+        else:
+            sql, by_day = promotions_sql(), sources
+        waits = stale_days(workspace, [contract, CLEAN[kind]], by_day, core.LOOKUPS, code_version=digest(sql))
         for table in (*by_day, ITEMS):
             session.attach(table, workspace.lake, days=waits if table.partition_by else None)
         is_waiting = True  # of the attached days all rows are

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets import core, embeddings, features, identity, model, out, raw
+from assets import core, embeddings, features, identity, model, out, promotions, raw
 from assets.partitions import daily_partitions
 from data.settings import load_settings
 from data.workspace import Workspace, open_workspace
@@ -26,6 +26,7 @@ def build_defs(workspace: Workspace | None = None) -> dg.Definitions:
             *raw.build(workspace.shop),
             *identity.build(workspace),
             *core.build(workspace, daily),
+            *promotions.build(workspace),
             *features.build(daily),
             *embeddings.build(),
             *model.build(),

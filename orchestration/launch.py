@@ -151,7 +151,8 @@ def days_to_run(
         first: first day; None: the calendar's.
         last: last day; None: the last one in the calendar that any file has, landed already or not yet.
         complete: see `is_complete`. Then, unless a day is named, only days of new event files are covered: every
-            partition of a run costs Dagster some records, up to date or not. New items or users touch every day.
+            partition of a run costs Dagster some records, up to date or not. New items or users touch every day,
+            new promotions none.
 
     Returns:
         First and last day; a shop without timestamps has one constant day.
@@ -171,7 +172,7 @@ def days_to_run(
         raise ShopError(f"{workspace.shop.location}: day {last} comes before {first}; swap --from and --to.")
     kinds, days = _files(workspace, only_new=complete)
     final = day_range({*landed_days(workspace), *days}, start, end)[1]
-    if complete and first is None and last is None and kinds <= {"events"}:
+    if complete and first is None and last is None and kinds <= {"events", "promotions"}:
         return day_range(days or {final}, start, end)
     return first or start, last or max(first or start, final)
 

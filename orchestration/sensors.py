@@ -137,9 +137,12 @@ def days_of_file(workspace: Workspace, source: str, file: SourceFile) -> set[dat
 
     Returns:
         For events, the days that stand in the file, or none if it cannot be read: its run will say why. Any day
-        may look up an item or a customer, so for them it is every landed day; those that do are made.
+        may look up an item or a customer, so for them it is every landed day; those that do are made. None for
+        promotions.
     """
     sources = workspace.shop.sources
+    if sources[source].kind == "promotions":
+        return set()
     if sources[source].kind != "events":
         return landed_days(workspace)
     try:

@@ -96,12 +96,14 @@ def test_a_block_that_fails_or_says_less_is_noticed(text, said, tmp_path):
 
 def test_the_explained_shop_file_is_a_valid_one(tmp_path):
     pages = dict(blocks(OWN_SHOP, "yaml"))
-    assert set(pages) == {"timed", "ratings", "identities"}
+    assert set(pages) == {"timed", "ratings", "identities", "promotions"}
     timed = parse_shop(pages["timed"], tmp_path / "shop.yaml")
     assert timed.is_timed and timed.declared_users and timed.evaluation.test_start
     ratings = parse_shop(pages["ratings"], tmp_path / "shop.yaml")
     web = parse_shop(pages["identities"], tmp_path / "shop.yaml")
     assert web.has_identities and web.sources["logins"].columns["is_authenticated"].constant == "True"
+    grocer = parse_shop(pages["promotions"], tmp_path / "shop.yaml")
+    assert grocer.has_promotions and grocer.sources["promotions"].columns["display"].absent == ("0", "none")
     assert not ratings.is_timed and ratings.sources["ratings"].event_type.constant == "rating"
 
 

@@ -72,7 +72,58 @@ IDENTITY_FIELDS: tuple[Column, ...] = (
     _text("fault", "Why the line itself could not be read; NULL for a readable line.", "operational"),
 )
 
-FIELDS = {"events": EVENT_FIELDS, "items": ITEM_FIELDS, "users": USER_FIELDS, "identities": IDENTITY_FIELDS}
+PROMOTION_FIELDS: tuple[Column, ...] = (
+    _text("item_id", "Item code.", "public"),
+    Column(
+        name="valid_from_utc",
+        type="timestamp",
+        doc="From when the promotion is valid, in UTC; NULL where it does not parse.",
+        sensitivity="public",
+    ),
+    _text("valid_from_text", "That day, time or week as it landed.", "public"),
+    Column(
+        name="valid_until_utc",
+        type="timestamp",
+        doc="Until when, in UTC, the instant itself excluded; NULL where it does not parse.",
+        sensitivity="public",
+    ),
+    _text("valid_until_text", "That day or time as it landed; NULL where the shop file says how long.", "public"),
+    Column(
+        name="day",
+        type="date",
+        doc="UTC day of `valid_from_utc`; the epoch day where there is none.",
+        sensitivity="public",
+        required=True,
+    ),
+    _text("display", "Kind of display, as the shop file labels it; NULL: none.", "public"),
+    _text("mailer", "Place in the mailer, as the shop file labels it; NULL: not in it.", "public"),
+    Column(name="places", type="texts", doc="Places of the lines of this row; `*`: everywhere.", sensitivity="public"),
+    Column(
+        name="n_lines",
+        type="bigint",
+        doc="Lines of the file that this row stands for: they differ by their place alone.",
+        sensitivity="operational",
+        required=True,
+        minimum=1,
+    ),
+    _text("fault", "Why the lines could not be read or were filtered; NULL for readable lines.", "operational"),
+)
+
+FIELDS = {
+    "events": EVENT_FIELDS,
+    "items": ITEM_FIELDS,
+    "users": USER_FIELDS,
+    "identities": IDENTITY_FIELDS,
+    "promotions": PROMOTION_FIELDS,
+}
+PUBLIC = ("items", "promotions")
+"""Kinds whose rows are public by declaration."""
+BY_DAY = ("events", "promotions")
+"""Kinds whose rows have a day."""
+
+
+_AS_TEXT = "ids pseudonymised, values as text"
+_ROWS = {"promotions": "lines that differ by their place alone as one row"}
 
 
 def raw_table(source: str, kind: str) -> Table:
@@ -80,18 +131,18 @@ def raw_table(source: str, kind: str) -> Table:
 
     Args:
         source: name of the source in the shop file.
-        kind: `events`, `items`, `users` or `identities`.
+        kind: one of `FIELDS`.
 
     Returns:
         The contract with key `raw.<source>`.
     """
     return Table(
         key=f"raw.{source}",
-        doc=f"Rows of source '{source}' as they landed ({kind}), each file once, ids pseudonymised, values as text.",
-        privacy="public" if kind == "items" else "per_user",
+        doc=f"Rows of source '{source}' as they landed ({kind}), each file once, {_ROWS.get(kind, _AS_TEXT)}.",
+        privacy="public" if kind in PUBLIC else "per_user",
         columns=FIELDS[kind] + ORIGIN,
         primary_key=("file_sha256", "line"),
-        partition_by="day" if kind == "events" else None,
+        partition_by="day" if kind in BY_DAY else None,
     )
 
 

@@ -3,10 +3,11 @@
 The SQL that judges rows is the one place that gives reasons; a test holds the two against each other.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 from data.contracts.core import EVENTS_QUARANTINE, ITEMS_QUARANTINE, USERS_QUARANTINE
 from data.contracts.identity import IDENTITIES_QUARANTINE
+from data.contracts.promotions import PROMOTIONS_QUARANTINE
 from data.contracts.schema import Frozen
 
 QUARANTINES = {
@@ -14,8 +15,13 @@ QUARANTINES = {
     "items": ITEMS_QUARANTINE,
     "users": USERS_QUARANTINE,
     "identities": IDENTITIES_QUARANTINE,
+    "promotions": PROMOTIONS_QUARANTINE,
 }
 """Kind of source -> contract of what core sets aside of it."""
+
+
+Kind = Literal["events", "items", "users", "identities", "promotions"]
+ALL_KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Reason(Frozen):
@@ -27,7 +33,7 @@ class Reason(Frozen):
     """What is the matter with the row."""
     remedy: str
     """What the owner of the data can do about it."""
-    kinds: tuple[Literal["events", "items", "users", "identities"], ...] = ("events",)
+    kinds: tuple[Kind, ...] = ("events",)
     """Kinds of sources whose rows can have it."""
     is_fault: bool = True
     """Whether such rows count towards the quarantine share; bookkeeping does not."""
@@ -62,7 +68,7 @@ REASONS: tuple[Reason, ...] = (
         name="unreadable_line",
         meaning="The line has too few or too many fields, an open quote, or is no JSON object.",
         remedy="correct the line and deliver the file again; if all lines have it, correct `csv.quote` or `csv.escape`",
-        kinds=("events", "items", "users", "identities"),
+        kinds=ALL_KINDS,
     ),
     Reason(
         name="missing_event_id",
@@ -120,17 +126,18 @@ REASONS: tuple[Reason, ...] = (
     ),
     Reason(
         name="unknown_item",
-        meaning="The event names an item that the catalogue lacks.",
-        remedy="land a file with the item for a source of kind items; the events then enter by themselves",
+        meaning="The row names an item that the catalogue lacks.",
+        remedy="land a file with the item for a source of kind items; the rows then enter by themselves",
+        kinds=("events", "promotions"),
     ),
     *_number("quantity", "1,000,000"),
     *_number("value", "10,000,000"),
     *_number("discount", "10,000,000"),
     Reason(
         name="missing_item_id",
-        meaning="The catalogue row has no item code.",
+        meaning="The row of the catalogue, or of a promotion, has no item code.",
         remedy="correct `columns.item_id` of the source",
-        kinds=("items",),
+        kinds=("items", "promotions"),
     ),
     *_number("price", "10,000,000", "items"),
     Reason(
@@ -191,6 +198,18 @@ REASONS: tuple[Reason, ...] = (
         is_fault=False,
     ),
     Reason(
+        name="unreadable_validity",
+        meaning="It cannot be told from when to when the promotion is valid.",
+        remedy="correct `valid` of the source, or the days, times or weeks in the file",
+        kinds=("promotions",),
+    ),
+    Reason(
+        name="ends_before_start",
+        meaning="The promotion ends before it begins, or at that instant.",
+        remedy="correct the row, or `valid.start` and `valid.end` if they are swapped",
+        kinds=("promotions",),
+    ),
+    Reason(
         name="superseded",
         meaning="A later row of the same item or person stands in its place.",
         remedy="nothing: the last row wins",
@@ -218,7 +237,7 @@ def reason_of(name: str) -> Reason:
         name=name,
         meaning="A filter of the shop file leaves such rows out.",
         remedy="nothing, if it was meant; otherwise change the filter under `sources`",
-        kinds=("events", "items", "users", "identities"),
+        kinds=ALL_KINDS,
         is_fault=False,
     )
 

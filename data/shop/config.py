@@ -13,7 +13,8 @@ from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 from data.contracts.schema import Frozen
 from data.pseudonym import DEFAULT_KIND
 from data.shop.origin import database_fault
-from data.shop.source import ID_COLUMNS, Source, Zone
+from data.shop.source import ID_COLUMNS, Source
+from data.shop.timing import Zone
 
 _SWITCH = {True: "on", False: "off"}  # YAML 1.1 reads the words on and off as booleans
 
@@ -157,6 +158,11 @@ class Shop(Frozen):
     def has_identities(self) -> bool:
         """Whether any source joins identifiers; without one, every identifier is a person."""
         return any(source.kind == "identities" for source in self.sources.values())
+
+    @property
+    def has_promotions(self) -> bool:
+        """Whether any source says what was promoted where and when."""
+        return any(source.kind == "promotions" for source in self.sources.values())
 
     def delta(self, n_users: int) -> float:
         """Return the delta of the plan.

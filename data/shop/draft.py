@@ -12,9 +12,10 @@ from data.shop.draft_source import source_block
 from data.shop.errors import ShopError, SourceError
 from data.shop.groups import Group, find_groups, slug
 from data.shop.guess import Guess, guess
+from data.shop.guess_promotions import WEEK_ONE
 from data.shop.load import parse_shop
 from data.shop.mapping import EPOCH, days_in_file
-from data.shop.relations import Found, align_items, own_items, set_vague_aside, wanted_join
+from data.shop.relations import Found, align_items, own_items, set_vague_aside, wanted_join, week_one
 
 _SAYS_NOTHING = ("data", "dataset", "datasets", "files", "export", "csv", "raw", "input", "archive", "dump")
 _TEST_DAYS = 28
@@ -42,7 +43,10 @@ def draft(folder: Path, target: Path | None = None, declared_users: int | None =
     notes += [_not_used(*one, folder) for one in found if one[1].kind is None]
     if not any(guessed.kind == "events" for _, guessed in found):
         raise ShopError(_no_events(folder, found, notes))
-    return _finished(folder, target, declared_users, _blocks(found, target), notes)
+    blocks = _blocks(found, target)
+    if first := week_one(found):
+        blocks = [block.replace(WEEK_ONE, first.isoformat()) for block in blocks]
+    return _finished(folder, target, declared_users, blocks, notes)
 
 
 def _blocks(found: list[Found], target: Path) -> list[str]:
@@ -69,7 +73,7 @@ def _not_used(group: Group, guessed: Guess, folder: Path) -> str:
     shape = group.sniffed.shape
     listed = ", ".join(shape.names[:8])
     shown = listed if shape.has_header else f"{len(shape.names)} unnamed columns"
-    reason = guessed.reason or "neither events, items nor users"
+    reason = guessed.reason or "neither events, items, users nor promotions"
     first = os.path.relpath(group.members[0], folder)
     path = first if len(group.members) == 1 else f"{first} (and {len(group.members) - 1} more like it)"
     return f"{path} is not used: {reason} ({shown})."
@@ -91,7 +95,14 @@ def _finished(folder: Path, target: Path, declared_users: int | None, blocks: li
     first, last = _days(shop) or (None, None)
     if first is None and shop.is_timed:
         first, notes = EPOCH.isoformat(), [*notes, "No time could be read: check time.format, then calendar.start."]
-    return _head(name, first, last, declared_users, notes) + "".join(blocks)
+    return _head(name, first, last, declared_users, notes) + "".join(_with_week_one(blocks, first))
+
+
+def _with_week_one(blocks: list[str], first: str | None) -> list[str]:
+    """Let week 1 begin on the Monday before the data, where nothing tells when it does."""
+    start = dt.date.fromisoformat(first or WEEK_ONE)
+    monday = start - dt.timedelta(days=start.weekday())
+    return [block.replace(WEEK_ONE, monday.isoformat()) for block in blocks]
 
 
 def _name(folder: Path) -> str:

@@ -1,5 +1,6 @@
 """One source of a drafted shop.yaml, written as YAML with a comment at each line that is a guess."""
 
+import datetime as dt
 import json
 import re
 from pathlib import Path
@@ -8,7 +9,9 @@ import yaml
 
 from data.shop.groups import Group, paths
 from data.shop.guess import FEW, Guess
+from data.shop.guess_promotions import WEEK_ONE, is_of_days
 from data.shop.sniff import Shape, Sniffed
+from data.shop.source import PROMOTED_BY
 from data.shop.words import event_word, has_no_counterpart
 
 _PLAIN_EVENT = ("event_id", "session_id", "quantity", "discount", "channel", "place", "text")
@@ -45,6 +48,9 @@ def source_block(name: str, group: Group, found: Guess, target: Path) -> str:
         lines += more
     elif found.kind == "items":
         columns = _item_columns(sniffed, found)
+    elif found.kind == "promotions":
+        more, columns = _promotion_lines(sniffed, found)
+        lines += more
     else:
         columns = _user_columns(sniffed, found)
     if shape.format == "jsonl":
@@ -52,6 +58,7 @@ def source_block(name: str, group: Group, found: Guess, target: Path) -> str:
     lines += ["    columns:", *(f"      {column}: {_line(column, value, found)}" for column, value in columns.items())]
     used = {text for value in columns.values() for text in _texts(value)} | {n for n in found.roles.get("time", [])[:1]}
     used |= set(found.roles.get("event_type", [])[:1])
+    used |= {name for role in ("week", "start", "end") for name in found.roles.get(role, [])[:1]}
     if unused := [column for column in shape.names if column not in used]:
         shown = ", ".join(unused[:20]) + (f" and {len(unused) - 20} more" if len(unused) > 20 else "")
         lines.append(f"    # not used: {shown}")
@@ -156,6 +163,35 @@ def _parts(sniffed: Sniffed, name: str) -> object:
     path = "$" + "".join("." + json.dumps(part) for part in name.split("."))
     longest = max((len(inner) for inner in map(json.loads, sniffed.values[name][:500])), default=1)
     return {"columns": [f"{path}[{k}]" for k in range(min(max(longest, 1), _MOST_PARTS))], "optional": True}
+
+
+def _promotion_lines(sniffed: Sniffed, found: Guess) -> tuple[list[str], dict[str, object]]:
+    roles = found.roles
+    columns: dict[str, object] = {"item_id": _id(roles["item_id"][0], sniffed)}
+    if "place" in roles:
+        columns["place"] = _id(roles["place"][0], sniffed)
+    for role in PROMOTED_BY:
+        if role in roles:
+            columns[role] = roles[role][0]
+    valid, check = _validity(sniffed, found)
+    return [
+        "    public: true # check: what was promoted where and when was to be seen by everybody",
+        f"    valid: {_flow(valid)} # check: {check}",
+    ], columns
+
+
+def _validity(sniffed: Sniffed, found: Guess) -> tuple[dict[str, object], str]:
+    """Say from when to when promotions are valid, and what there is to check."""
+    roles = found.roles
+    if "start" not in roles:
+        week_one = dt.date.fromisoformat(WEEK_ONE)
+        return {"week": roles["week"][0], "week_one": week_one}, "the day on which week 1 begins"
+    start: dict[str, object] = {"start": roles["start"][0]}
+    if "end" in roles:
+        ends: dict[str, object] = {"end": roles["end"][0], "format": found.time_format}
+        return start | ends, "a day at the end counts whole"
+    lasts = {"days": is_of_days(sniffed, roles["start"][0]), "format": found.time_format}
+    return start | lasts, "how many days each promotion lasts"
 
 
 def _user_columns(sniffed: Sniffed, found: Guess) -> dict[str, object]:

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from data.shop.guess_promotions import promotion_roles
 from data.shop.sniff import Sniffed
 from data.shop.source import Kind
 from data.shop.times import precision, time_format
@@ -61,6 +62,9 @@ def guess(sniffed: Sniffed, name: str = "") -> Guess:
         _check_named(found, sniffed, hint)
     else:
         _by_values(found, sniffed, hint)
+    promoted = promotion_roles(sniffed, roles) if sniffed.shape.has_header else None
+    if promoted:
+        return _promotions(sniffed, *promoted)
     found.kind = _kind(found, sniffed, hint)
     if found.kind == "events":
         found.event_type = hint[1] if hint and hint[0] == "events" else ""
@@ -72,6 +76,24 @@ def guess(sniffed: Sniffed, name: str = "") -> Guess:
                 found.doubts.append(f"{role}: taken from {best}; {', '.join(others)} may be it instead")
     if found.kind is None:
         found.reason = _reason(found, sniffed)
+    return found
+
+
+def _promotions(sniffed: Sniffed, roles: dict[str, list[str]], doubts: list[str]) -> Guess:
+    found = Guess("promotions", roles, doubts=doubts)
+    if "start" in roles:
+        read = [
+            time_format(sniffed.values[roles[role][0]], is_named=True) for role in ("start", "end") if role in roles
+        ]
+        found.time_format, is_ambiguous = read[0] or ("iso", False)
+        if is_ambiguous:
+            doubts.append(f"valid: {found.time_format} reads all samples, and so does another order of its parts")
+        if any(form and form[0] != found.time_format for form in read):
+            doubts.append(f"valid: {roles['start'][0]} and {roles['end'][0]} are written in different ways")
+    for role in ("item_id", "place", "display", "mailer"):
+        best, *others = roles.get(role, [""])
+        if others:
+            doubts.append(f"{role}: taken from {best}; {', '.join(others)} may be it instead")
     return found
 
 

@@ -15,16 +15,16 @@ from data.connectors import SourceFile
 from data.contracts.raw import FIELDS, raw_table
 from data.pseudonym import key_of, pseudonymise
 from data.shop.config import Shop
+from data.shop.instants import instant_sql
+from data.shop.promotions import promotions_query
 from data.shop.reading import Staged, literal, stage
-from data.shop.source import ID_COLUMNS, UNIX_FORMATS, Column, EventType, Filter, Source, Time
+from data.shop.source import ID_COLUMNS, Column, EventType, Filter, Source
 
 EPOCH = dt.date(1970, 1, 1)
 """The `day` of rows without a readable time."""
 _SEPARATORS = {"category_path": " > ", "title": " ", "description": " "}
 _NO_USER = ("", "null", "none")
 _CONTENT = ("user_id", "item_id", "event_type", "quantity", "value", "session_id", "text")
-_UNIX_LIMIT_S = 253402300800  # the year 10000, in seconds: DuckDB raises an error far beyond
-_OFFSET = r":\d{2}(\.\d+)?\s*(Z|[A-Z]{3,4}|[A-Z][A-Za-z]+(/[A-Za-z_]+)+|[+-]\d{2}(:?\d{2})?)\s*$"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Batch:
     """What one file holds."""
 
     rows: pa.Table
-    """Rows with the columns and types of `raw_table(source, kind)`, in line order."""
+    """Rows with the columns and types of `raw_table(source, kind)`, in line order; promotions, which are put together
+    from many lines, in any."""
     unmapped: tuple[str, ...]
     """Columns of the file that the shop file does not name."""
 
@@ -64,18 +65,28 @@ def read_batch(
     """
     declared = shop.sources[source]
     # A cursor has temporary tables of its own, and the raw ids leave the connection with it.
-    with connection.cursor() as cursor, stage(cursor, declared, file, wanted_columns(declared), limit) as staged:
+    wanted, in_place = wanted_columns(declared), declared.kind == "promotions"
+    with connection.cursor() as cursor, stage(cursor, declared, file, wanted, limit, in_place) as staged:
         cursor.register("people", _people(cursor, declared, staged, key))
-        named = _named(declared, staged, shop.timezone)
-        is_events = declared.kind == "events"
-        query = _events_query(cursor, declared, named) if is_events else _records_query(declared, named)
+        query = _query(cursor, declared, staged, shop.timezone)
         origin = f"{literal(source)} AS source, {literal(file.name)} AS file, {literal(file.sha256)} AS file_sha256"
         rows = cursor.sql(f"SELECT * EXCLUDE (line), {origin}, line FROM ({query})").to_arrow_table()
         cursor.unregister("people")
         unmapped = staged.unmapped
     rows = rows.cast(raw_table(source, declared.kind).arrow_schema())
     lines = rows["line"].to_numpy()
-    return Batch(rows if (lines[1:] > lines[:-1]).all() else rows.sort_by("line"), unmapped)
+    is_ordered = declared.kind == "promotions" or (lines[1:] > lines[:-1]).all()
+    return Batch(rows if is_ordered else rows.sort_by("line"), unmapped)
+
+
+def _query(connection: duckdb.DuckDBPyConnection, source: Source, staged: Staged, zone: str) -> str:
+    """Render the raw rows of a staged file, each with the line that it stands in."""
+    if source.kind == "promotions":
+        texts = {name: _said(text) for name, text in staged.columns.items()}
+        fault = _fault(source.filters, staged.columns)
+        return promotions_query(source, staged, _fields(source, staged, zone), texts, fault, zone)
+    named = _named(source, staged, zone)
+    return _events_query(connection, source, named) if source.kind == "events" else _records_query(source, named)
 
 
 def days_in_file(connection: duckdb.DuckDBPyConnection, shop: Shop, source: str, file: SourceFile) -> set[dt.date]:
@@ -103,38 +114,6 @@ def days_in_file(connection: duckdb.DuckDBPyConnection, shop: Shop, source: str,
     return {day or EPOCH for (day,) in days}
 
 
-def instant_sql(time: Time, text: str, shop_zone: str) -> str:
-    """Render the parsing of a time.
-
-    Args:
-        time: How it is written.
-        text: SQL expression of the text.
-        shop_zone: Zone of times without an offset, unless `time` names one.
-
-    Returns:
-        SQL expression: TIMESTAMP in UTC, NULL for whatever does not parse; never an error.
-    """
-    if time.format in UNIX_FORMATS:
-        bound = _UNIX_LIMIT_S * UNIX_FORMATS[time.format]
-        scale = 1_000_000 // UNIX_FORMATS[time.format]
-        number = f"try_cast({text} AS DECIMAL(28, 6))"
-        return f"CASE WHEN abs({number}) < {bound} THEN make_timestamp(CAST({number} * {scale} AS BIGINT)) END"
-    zone = literal(time.timezone or shop_zone)
-    if time.format != "iso":
-        parsed = f"try(try_strptime({text}, {literal(time.format)}))"
-        return f"try(timezone('UTC', {_localised(parsed, zone, any(z in time.format for z in ('%z', '%Z')))}))"
-    local = _localised(f"try_cast({text} AS TIMESTAMP)", zone, False)
-    instant = (
-        f"CASE WHEN regexp_matches({text}, {literal(_OFFSET)}) THEN try_cast({text} AS TIMESTAMPTZ) ELSE {local} END"
-    )
-    # DuckDB also reads words (epoch, infinity) as times.
-    return f"CASE WHEN regexp_matches({text}, '^\\s*\\d{{4}}-') THEN try(timezone('UTC', {instant})) END"
-
-
-def _localised(timestamp: str, zone: str, has_offset: bool) -> str:
-    return f"CAST({timestamp} AS TIMESTAMPTZ)" if has_offset else f"timezone({zone}, {timestamp})"
-
-
 def wanted_columns(source: Source) -> dict[str, bool]:
     """Tell which columns are read.
 
@@ -149,6 +128,8 @@ def wanted_columns(source: Source) -> dict[str, bool]:
         wanted[source.event_type.column] = False
     if source.time:
         wanted[source.time.column] = False
+    if source.valid:
+        wanted |= dict.fromkeys(source.valid.columns, False)
     return wanted | {rule.column: False for rule in source.filters}
 
 

@@ -61,7 +61,7 @@ def preview(shop: Shop, n: int = 20, sample: int = 10_000) -> Preview:
                     _look_at_files(connection, shop, name, resolve_files(shop, name), n, sample, found)
             except (ShopError, SourceError) as error:
                 found.problems.append(str(error))
-        found.problems += _unknown_items(connection, shop, found.events, found.key)
+        found.problems += _unknown_items(connection, shop, found.referring, found.key)
     unmapped = {name: tuple(sorted(columns)) for name, columns in found.unmapped.items() if columns}
     return Preview(found.rows, found.files, tuple(found.problems), unmapped)
 
@@ -75,7 +75,8 @@ class _Found:
     files: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     unmapped: dict[str, set[str]] = field(default_factory=dict)
-    events: dict[str, pa.Table] = field(default_factory=dict)
+    referring: dict[str, pa.Table] = field(default_factory=dict)
+    """Sources whose rows name items of the catalogue -> rows."""
 
 
 def _look_at_files(
@@ -98,10 +99,10 @@ def _look_at_files(
             continue
         left_out |= set(batch.unmapped)
         if name not in found.rows:
-            found.rows[name] = batch.rows.slice(0, n)
+            found.rows[name] = batch.rows.sort_by("line").slice(0, n)
             found.problems += _judge(connection, name, shop.sources[name], shop.calendar, batch.rows)
-            if shop.sources[name].kind == "events":
-                found.events[name] = batch.rows
+            if shop.sources[name].kind in ("events", "promotions"):
+                found.referring[name] = batch.rows
 
 
 def _look_at_table(
@@ -135,6 +136,8 @@ def _judge(
         tests += _event_tests(source, calendar)
     elif source.kind == "items":
         tests.append(("fault IS NULL AND item_id IS NULL", "have no item id", "correct columns.item_id"))
+    elif source.kind == "promotions":
+        tests += _promotion_tests()
     elif source.kind == "identities":
         proved = "fault IS NULL AND lower(trim(is_authenticated)) IN ('1', 'true', 'yes', 'y')"
         lacks = f"{proved} AND (user_id IS NULL OR other_id IS NULL)"
@@ -152,6 +155,17 @@ def _judge(
         problems += _unknown_words(connection, name)
     connection.unregister("batch")
     return problems
+
+
+def _promotion_tests() -> list[tuple[str, str, str]]:
+    nothing = "NOT EXISTS (SELECT 1 FROM batch WHERE display IS NOT NULL OR mailer IS NOT NULL)"
+    unreadable = "fault IS NULL AND (valid_from_utc IS NULL OR valid_until_utc IS NULL)"
+    return [
+        ("fault IS NULL AND item_id IS NULL", "have no item id", "correct columns.item_id"),
+        (unreadable, "do not tell from when to when they are valid", "correct valid"),
+        ("valid_until_utc <= valid_from_utc", "end before they begin", "correct valid.start and valid.end"),
+        (f"fault IS NULL AND {nothing}", "promote nothing", "correct columns.display, columns.mailer or absent"),
+    ]
 
 
 def _event_tests(source: Source, calendar: Calendar | None) -> list[tuple[str, str, str]]:
@@ -181,7 +195,7 @@ def _unknown_words(connection: duckdb.DuckDBPyConnection, name: str) -> list[str
 def _unknown_items(
     connection: duckdb.DuckDBPyConnection, shop: Shop, samples: Mapping[str, pa.Table], key: bytes
 ) -> list[str]:
-    """Tell of events whose items the catalogue lacks, when they are more than the gate of core.events lets pass."""
+    """Tell of rows whose items the catalogue lacks, when they are more than the gate of their table lets pass."""
     catalogue = _catalogue(connection, shop, key)
     if catalogue is None:
         return []

@@ -35,6 +35,8 @@ class Staged:
     """Name of the table."""
     columns: Mapping[str, str]
     """Source column -> SQL expression of its text: a column of the table, or NULL where the file lacks it."""
+    cells: Mapping[str, str]
+    """Source column -> the column of the table that holds it, as text or as the file types it; NULL likewise."""
     unmapped: tuple[str, ...] = ()
     """Columns of the file that nobody asked for, sorted; of JSON lines the keys of any line."""
 
@@ -84,6 +86,7 @@ def stage(
     file: SourceFile,
     wanted: Mapping[str, bool],
     limit: int | None = None,
+    in_place: bool = False,
 ) -> Iterator[Staged]:
     """Read columns of one file as text.
 
@@ -93,6 +96,7 @@ def stage(
         file: The file.
         wanted: Source column -> whether a file may lack it.
         limit: Read no more than this many lines.
+        in_place: A Parquet file is not copied, but seen through a view; damage then is met by who reads the view.
 
     Yields:
         The staged file.
@@ -105,7 +109,12 @@ def stage(
     try:
         with local_copy(file) as local:
             if form == "parquet":
-                staged = _stage_parquet(_Text(local, file.path, connection, prefix, limit), wanted)
+                text = _Text(local, file.path, connection, prefix, limit)
+                if in_place:
+                    with _seen_parquet(text, wanted) as seen:
+                        yield seen
+                    return
+                staged = _stage_parquet(text, wanted)
             else:
                 with plain_text(local, source.csv.encoding, file.path) as plain:
                     text = _Text(plain, file.path, connection, prefix, limit)
@@ -124,7 +133,7 @@ def csv_delimiter(source: Source, path: str) -> str:
 
 def _staged(text: _Text, names: Iterable[str], wanted: Mapping[str, bool], staged: Mapping[str, str]) -> Staged:
     columns = {name: staged.get(name, "NULL") for name in wanted}
-    return Staged(text.prefix, columns, tuple(sorted(set(names) - set(wanted))))
+    return Staged(text.prefix, columns, columns, tuple(sorted(set(names) - set(wanted))))
 
 
 def _stage_csv(text: _Text, source: Source, wanted: Mapping[str, bool]) -> Staged:
@@ -177,7 +186,7 @@ def _stage_jsonl(text: _Text, source: Source, wanted: Mapping[str, bool]) -> Sta
     # A path into a nested object uses its outermost key.
     used = {re.split(r"[.\[]", name.removeprefix("$."))[0] for name in wanted} | set(wanted)
     columns = {name: f"s{number}" for number, name in enumerate(paths)}
-    return Staged(text.prefix, columns, tuple(key for key in keys if key not in used))
+    return Staged(text.prefix, columns, columns, tuple(key for key in keys if key not in used))
 
 
 def _keys(text: _Text) -> list[str]:
@@ -190,24 +199,56 @@ def _keys(text: _Text) -> list[str]:
 
 
 def _stage_parquet(text: _Text, wanted: Mapping[str, bool]) -> Staged:
+    with _reading_parquet(text):
+        names, staged = _parquet_columns(text, wanted)
+        picks = [f"CAST({_quoted(name)} AS VARCHAR) AS {cell}" for name, cell in staged.items()]
+        text.connection.execute(f"CREATE TEMP TABLE {text.prefix} AS {_parquet_query(text, picks)}")
+    return _staged(text, names, wanted, staged)
+
+
+@contextmanager
+def _seen_parquet(text: _Text, wanted: Mapping[str, bool]) -> Iterator[Staged]:
+    """A view on the file, with its own types; damage is met while it is read."""
+    view = f"{text.prefix}_view"
+    with _reading_parquet(text):
+        names, staged = _parquet_columns(text, wanted)
+        picks = [f"{_quoted(name)} AS {cell}" for name, cell in staged.items()]
+        text.connection.execute(f"CREATE TEMP VIEW {view} AS {_parquet_query(text, picks)}")
+        found = _staged(text, names, wanted, staged)
+        texts = {name: cell if cell == "NULL" else f"CAST({cell} AS VARCHAR)" for name, cell in found.cells.items()}
+        try:
+            yield replace(found, table=view, columns=texts)
+        finally:
+            text.connection.execute(f"DROP VIEW {view}")
+
+
+def _parquet_columns(text: _Text, wanted: Mapping[str, bool]) -> tuple[list[str], dict[str, str]]:
+    """Columns of a Parquet file, and of the wanted ones the names that they are staged under."""
+    described = text.connection.execute(f"DESCRIBE SELECT * FROM read_parquet({literal(str(text.path))})").fetchall()
+    names = [row[0] for row in described]
+    return names, {name: f"s{number}" for number, name in enumerate(choose_columns(text.shown, names, wanted))}
+
+
+def _parquet_query(text: _Text, picks: Sequence[str]) -> str:
+    limit = f" LIMIT {text.limit}" if text.limit is not None else ""
+    picked = "".join(f", {pick}" for pick in picks)
     scan = f"read_parquet({literal(str(text.path))}, file_row_number = true)"
+    return f"SELECT file_row_number + 1 AS line, CAST(NULL AS VARCHAR) AS fault{picked} FROM {scan}{limit}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+@contextmanager
+def _reading_parquet(text: _Text) -> Iterator[None]:
     try:
-        described = text.connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()
-        names = [row[0] for row in described if row[0] != "file_row_number"]
-        columns = choose_columns(text.shown, names, wanted)
-        staged = {name: f"s{number}" for number, name in enumerate(columns)}
-        picks = "".join(
-            f', CAST("{name.replace(chr(34), chr(34) * 2)}" AS VARCHAR) AS {s}' for name, s in staged.items()
-        )
-        limit = f" LIMIT {text.limit}" if text.limit is not None else ""
-        text.connection.execute(
-            f"CREATE TEMP TABLE {text.prefix} AS "
-            f"SELECT file_row_number + 1 AS line, CAST(NULL AS VARCHAR) AS fault{picks} FROM {scan}{limit}"
-        )
+        yield
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
         what = f"is damaged, cut short or no Parquet ({type(error).__name__})"
         raise SourceError(text.shown, what, "deliver the file again") from None
-    return _staged(text, names, wanted, staged)
 
 
 def _read_lines(text: _Text, table: str, width: int, picks: Sequence[str], cut: _Cut) -> None:

@@ -1,7 +1,10 @@
 """What the files of a shop are to each other: whose ids an events file shares with the catalogue, what wants a join."""
 
+import datetime as dt
+
 from data.shop.groups import Group
 from data.shop.guess import Guess, determines
+from data.shop.guess_promotions import first_week
 
 Found = tuple[Group, Guess]
 
@@ -48,6 +51,23 @@ def own_items(group: Group, guess: Guess) -> Guess:
         if columns:
             roles[role] = columns
     return Guess("items", roles, doubts=["there is no catalogue file: these are the events' own items"])
+
+
+def week_one(found: list[Found]) -> dt.date | None:
+    """Find the day on which week 1 begins: events of the folder may tell the week, by the name that promotions use.
+
+    Args:
+        found: All groups of the folder.
+
+    Returns:
+        The day; None where no events tell it.
+    """
+    weeks = {guess.roles["week"][0] for _, guess in found if guess.kind == "promotions" and "week" in guess.roles}
+    for group, guess in found:
+        for week in sorted(weeks & set(group.sniffed.shape.names)):
+            if guess.kind == "events" and "time" in guess.roles:
+                return first_week(group.sniffed, week, guess.roles["time"][0], guess.time_format)
+    return None
 
 
 def wanted_join(found: list[Found]) -> str | None:

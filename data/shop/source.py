@@ -1,12 +1,8 @@
 """What a shop.yaml may say about one source of data: its origin, its columns, its times, its filters."""
 
-from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import available_timezones
 
-import duckdb
 from pydantic import BeforeValidator, Field, model_validator
 
 from data.contracts.core import EVENT_TYPES, EVENTS
@@ -15,19 +11,23 @@ from data.contracts.schema import OCCASIONS, Frozen, Occasion
 from data.pseudonym import DEFAULT_KIND
 from data.shop.handling import Handling, Policed, require_offered
 from data.shop.origin import origin_fault
+from data.shop.timing import Time, Validity, probe
 
-Kind = Literal["events", "items", "users", "identities"]
+Kind = Literal["events", "items", "users", "identities", "promotions"]
 Format = Literal["csv", "jsonl", "parquet"]
 
 _DERIVED = (
     "occurred_at_text", "updated_at_utc", "day", "fault",
     "observed_at_utc", "observed_at_text", "user_kind", "other_kind",
 )  # fmt: skip
+PROMOTED_BY = ("display", "mailer")
+"""What a promotion may be, each a column whose text says whether, and in what way."""
 CONTRACT_COLUMNS: dict[Kind, tuple[str, ...]] = {
     "events": (*(column.name for column in FIELDS["events"] if column.name not in _DERIVED), "other_id"),
     "items": tuple(column.name for column in FIELDS["items"] if column.name not in _DERIVED),
     "users": tuple(column.name for column in FIELDS["users"] if column.name not in _DERIVED),
     "identities": tuple(column.name for column in FIELDS["identities"] if column.name not in _DERIVED),
+    "promotions": ("item_id", "place", *PROMOTED_BY),
 }
 """What a source may map onto, of each kind."""
 REQUIRED_COLUMNS: dict[Kind, tuple[str, ...]] = {
@@ -35,14 +35,13 @@ REQUIRED_COLUMNS: dict[Kind, tuple[str, ...]] = {
     "items": ("item_id",),
     "users": ("user_id",),
     "identities": ("user_id", "other_id", "is_authenticated"),
+    "promotions": ("item_id",),
 }
 ID_COLUMNS = ("user_id", "other_id")
 """Columns that name a person: pseudonymised on reading. In events, `other_id` stands in where `user_id` is empty."""
 LIST_COLUMNS = ("category_path", "title", "description", "discount", "attributes")
 """Columns that may be made of several source columns: joined by ` > `, joined by a blank, summed, a JSON object."""
 COMPRESSIONS = (".gz", ".zst")
-UNIX_FORMATS: dict[str, int] = {"unix_s": 1, "unix_ms": 1_000, "unix_us": 1_000_000}
-"""Numbers since 1970 -> how many of them make a second."""
 FORMAT_ENDINGS: dict[str, Format] = {
     ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".dat": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
     ".parquet": "parquet", ".pq": "parquet",
@@ -63,37 +62,13 @@ def format_of(path: str) -> Format | None:
     return FORMAT_ENDINGS.get(Path(path).suffix.lower())
 
 
-def _zone(name: Any) -> Any:
-    if isinstance(name, str) and name not in available_timezones():
-        raise ValueError(f"'{name}' is no time zone; use an IANA name such as Europe/London or UTC")
-    return name
-
-
-def _probe(sql: str, what: str) -> Callable[[Any], Any]:
-    """Let DuckDB itself judge a pattern, since DuckDB is what will use it."""
-
-    def check(pattern: Any) -> Any:
-        if isinstance(pattern, str) and (fault := _fault_of(sql, pattern)):
-            raise ValueError(f"'{pattern}' is no {what} ({fault})")
-        return pattern
-
-    return check
-
-
-@lru_cache
-def _fault_of(sql: str, pattern: str) -> str | None:
-    try:
-        with duckdb.connect() as connection:
-            connection.execute(sql, [pattern])
-    except duckdb.Error as error:
-        return str(error).splitlines()[0].split(": ", 1)[-1]
-    return None
-
-
-Zone = Annotated[str, BeforeValidator(_zone)]
-Pattern = Annotated[str, BeforeValidator(_probe("SELECT regexp_matches('', ?)", "regular expression"))]
+Pattern = Annotated[str, BeforeValidator(probe("SELECT regexp_matches('', ?)", "regular expression"))]
 Texts = Annotated[tuple[str, ...], BeforeValidator(lambda v: tuple(map(str, v)) if isinstance(v, list) else v)]
 Paths = Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v), Field(min_length=1)]
+
+
+def _with_text_keys(value: Any) -> Any:
+    return {str(key): target for key, target in value.items()} if isinstance(value, dict) else value
 
 
 class Column(Frozen):
@@ -118,6 +93,10 @@ class Column(Frozen):
     """The same of a number outside the contract's bounds."""
     identifier: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)] = DEFAULT_KIND
     """Of user_id and other_id: the kind of identifier, one of the shop's `identity.kinds`."""
+    absent: Texts | None = None
+    """Of display and mailer: the texts that say no, whatever their case; null: 0, no, n, false. Empty always does."""
+    labels: Annotated[dict[str, str], BeforeValidator(_with_text_keys)] = {}
+    """Of display and mailer: source text -> what it means; a text that is not listed stays as it is."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -163,28 +142,8 @@ class EventType(Frozen):
 
 def _event_type(value: Any) -> Any:
     if isinstance(value, dict) and isinstance(value.get("values"), dict):
-        return value | {"values": {str(key): target for key, target in value["values"].items()}}
+        return value | {"values": _with_text_keys(value["values"])}
     return {"constant": value} if isinstance(value, str) else value
-
-
-def _time_format(value: Any) -> Any:
-    if isinstance(value, str) and value not in ("iso", *UNIX_FORMATS):
-        if "%" not in value:
-            known = ", ".join(("iso", *UNIX_FORMATS))
-            raise ValueError(f"'{value}' is no time format; use {known} or a pattern such as %d/%m/%Y")
-        return _probe("SELECT try_strptime('', ?)", "time pattern")(value)
-    return value
-
-
-class Time(Frozen):
-    """When a row happened; in the YAML a column's name alone stands for ISO texts in the shop's time zone."""
-
-    column: str
-    """Source column."""
-    format: Annotated[str, BeforeValidator(_time_format)] = "iso"
-    """iso (2019-10-01 00:00:00, with or without an offset or zone), unix_s, unix_ms, unix_us, or a strptime pattern."""
-    timezone: Zone | None = None
-    """Zone of times without an offset; null takes the shop's."""
 
 
 class Filter(Frozen):
@@ -261,6 +220,10 @@ class Source(Frozen):
     time: Annotated[Time, BeforeValidator(lambda v: {"column": v} if isinstance(v, str) else v)] | None = None
     """When an event happened; absent: this source has no timestamps. Of items: since when the row says so (the newest
     row of an item wins). Of identities: since when the edge is known."""
+    valid: Validity | None = None
+    """Promotions only: from when to when."""
+    public: bool = False
+    """Promotions only, and needed there: what was promoted where and when was to be seen by everybody."""
     returns: Literal["negative_quantity"] | None = None
     """negative_quantity: a purchase of a negative quantity is a return of that quantity; null: it is a fault."""
     id_form: Literal["raw", "pseudonymised"] = "raw"
@@ -291,6 +254,8 @@ class Source(Frozen):
         if self.kind != "events":
             if self.event_type or self.returns:
                 raise ValueError(f"event_type and returns are for events, not for {self.kind}; remove them")
+            if self.time and self.kind == "promotions":
+                raise ValueError("time: promotions have `valid`, from when to when; write that instead")
             if self.time and self.kind not in ("items", "identities"):
                 raise ValueError(f"time is for events, items and identities, not for {self.kind}; remove it")
         elif self.event_type is None:
@@ -299,6 +264,28 @@ class Source(Frozen):
             raise ValueError("columns.item_id: missing; events need an item, or the text of a search")
         if self.value_is == "unit_price" and not {"value", "quantity"} <= self.columns.keys():
             raise ValueError("value_is: unit_price needs both columns value and quantity; map them")
+        return self
+
+    @model_validator(mode="after")
+    def _promotions_only(self) -> Self:
+        if self.kind != "promotions":
+            for name in ("valid", "public"):
+                if name in self.model_fields_set:
+                    raise ValueError(f"{name}: is for promotions, not for {self.kind}; remove it")
+            return self
+        if self.valid is None:
+            raise ValueError("valid: missing; write `valid: {start: COLUMN, end: COLUMN}`, or a week and its week_one")
+        if not self.public:
+            raise ValueError(
+                "public: is false, but promotions are shown to everybody; declare `public: true` if what was promoted "
+                "where and when was to be seen by everybody, or leave the source out"
+            )
+        if not self.columns.keys() & set(PROMOTED_BY):
+            raise ValueError(
+                "columns.display: missing; promotions need display or mailer, if only `display: {constant: yes}`"
+            )
+        if self.duplicates == "keep":
+            raise ValueError("duplicates: the same promotion counts once; remove it")
         return self
 
     @model_validator(mode="after")
@@ -317,6 +304,8 @@ class Source(Frozen):
                 raise ValueError(f"columns.{name}: {self.kind} have no such column; use one of {', '.join(known)}")
             if len(column.columns) > 1 and name not in LIST_COLUMNS:
                 raise ValueError(f"columns.{name}: several columns are for {', '.join(LIST_COLUMNS)}; name one")
+            if (column.absent is not None or column.labels) and name not in PROMOTED_BY:
+                raise ValueError(f"columns.{name}: absent and labels are for {' and '.join(PROMOTED_BY)}; remove them")
             if column.identifier != DEFAULT_KIND and name not in ID_COLUMNS:
                 raise ValueError(f"columns.{name}: identifier is for {' and '.join(ID_COLUMNS)}; remove it")
         for name in REQUIRED_COLUMNS[self.kind]:

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table as RichTable
@@ -10,6 +10,7 @@ from rich.table import Table as RichTable
 from orchestration.commands.common import Fault, console, counted, say
 
 SHOWN_ROWS = 20
+SHOWN_VALUES = 3
 
 
 def init(
@@ -69,7 +70,7 @@ def check_shop(
         title = f"{name}: {counted(found.files[name], noun)}, first rows"
         table = RichTable(*shown, title=title, title_justify="left")
         for row in batch.select(shown).to_pylist():
-            table.add_row(*("" if row[c] is None else str(row[c]) for c in shown))
+            table.add_row(*(_shown(row[c]) for c in shown))
         out.print(table)
     for name, columns in found.unmapped.items():
         out.print(f"{name}: columns that are not mapped and will be left out: {', '.join(columns)}.", markup=False)
@@ -78,6 +79,14 @@ def check_shop(
     if found.problems:
         raise typer.Exit(1)
     typer.echo("No problem found; `portrait run --shop " + str(file) + "` runs it.")
+
+
+def _shown(value: Any) -> str:
+    """A value in a cell; of a long list its beginning and its length."""
+    if isinstance(value, list):
+        more = f", ... ({len(value)})" if len(value) > SHOWN_VALUES else ""
+        return ", ".join(map(str, value[:SHOWN_VALUES])) + more
+    return "" if value is None else str(value)
 
 
 def dictionary(

@@ -11,7 +11,7 @@ from data.gate import Made, Refused, gate
 from orchestration.definitions import build_defs
 from tests.support.corruption import corruptible, corruptions, drawn
 from tests.support.runs import days, execute
-from tests.support.shops import add_cookies, lively_shop, workspace_of
+from tests.support.shops import add_cookies, add_flyers, lively_shop, workspace_of
 
 LEARNT = ("model", "out")
 """Layers whose real rows take releases; theirs are drawn so that they keep the contract."""
@@ -20,7 +20,7 @@ CONTRACTS = {
     **TABLES,
     **{
         raw_table(n, kind).key: raw_table(n, kind)
-        for n, kind in (("tills", "events"), ("catalogue", "items"), ("members", "users"))
+        for n, kind in (("tills", "events"), ("catalogue", "items"), ("members", "users"), ("flyers", "promotions"))
     },
 }
 CRITICAL = [
@@ -37,6 +37,7 @@ def workspace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gates")
     shop_file = lively_shop(folder / "shop", 4, 12, 45)
     add_cookies(shop_file, [2, 5, 7, 11])
+    add_flyers(shop_file)
     found = workspace_of(shop_file, folder / "var")
     defs = build_defs(found)
     keys = [k for k in defs.resolve_asset_graph().materializable_asset_keys if k.path[0] not in LEARNT]

@@ -41,6 +41,7 @@ PARAMETERS = {
     "core/events_checked": {"settled": model("core/events_settled", **SETTLED), "filled": ["place"], **RULES},
     "core/events_resolved": {"landed": "select * from raw.tills", "columns": tuple(landed_columns("events"))},
     "core/users_checked": {"is_resolved": False},
+    "features/promotions": {"instant": "2017-11-01 00:00:00", "everywhere": "*"},
     "core/rows_quarantine": {"checked": "items_checked", "user_id": "c.user_id", "row_id": "c.item_id"},
 }
 

@@ -10,6 +10,7 @@ from data.contracts.reasons import BOOKKEEPING, REASONS, declared_for, reason_of
 from data.core import events_sql, rows_sql
 from data.dictionary import render
 from data.identity import TOO_LARGE, TWO_PEOPLE, identities_sql
+from data.promotions import promotions_sql
 from data.quarantine import reasons_of, totals
 from data.shop.reading import UNREADABLE
 from tests.support.shops import YAML, workspace_of, write_shop
@@ -37,9 +38,10 @@ def workspace(tmp_path):
     )
 
 
-@pytest.mark.parametrize("kind", ["events", "items", "users"])
+@pytest.mark.parametrize("kind", ["events", "items", "users", "promotions"])
 def test_declared_reasons_are_those_that_the_sql_and_the_reader_give(workspace, kind):
-    sql = events_sql(workspace) if kind == "events" else rows_sql(workspace.shop, kind)
+    by_day = {"events": lambda: events_sql(workspace), "promotions": promotions_sql}
+    sql = by_day[kind]() if kind in by_day else rows_sql(workspace.shop, kind)
     repeats = {"repeated"} if kind == "items" else set()  # of a catalogue row: counted, not set aside
     assert given(sql["checked"]) | {UNREADABLE} == {reason.name for reason in declared_for(kind)} | repeats
 

@@ -1,7 +1,7 @@
 """Small real shops on disk, and workspaces on them."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -64,6 +64,22 @@ def write_shop(folder: Path, lines: Sequence[str] = GOOD, yaml: str = YAML) -> P
 def workspace_of(shop_file: Path, var: Path) -> Workspace:
     """A workspace on a shop file with its own var folder."""
     return open_workspace(Settings(shop_file=shop_file, var=var, threads=2, memory_limit="1GB"))
+
+
+FLYERS = """\
+  flyers:
+    kind: promotions
+    path: flyers
+    public: true
+    valid: {start: first, end: last}
+    columns: {item_id: sku, place: shop, display: stand, mailer: flyer}
+"""
+"""A source of promotions for the corner shop, or the lively one."""
+
+
+def flyer_lines(path: Path, lines: Iterable[str]) -> Path:
+    """Write a file of promotions: sku, shop, first day, last day, stand, flyer."""
+    return write_lines(path, "sku,shop,first,last,stand,flyer", list(lines))
 
 
 LIVELY = """\
@@ -222,6 +238,17 @@ def add_cookies(shop_file: Path, numbers: Sequence[int]) -> None:
     logins += [f"{customer(n)},{tablet},2024-01-05 08:30:00,yes" for n in numbers[-2:]]
     write_lines(shop_file.parent / "web.csv", "id,visitor,sku,at", web)
     write_lines(shop_file.parent / "logins.csv", "customer,visitor,at,proved", logins)
+
+
+def add_flyers(shop_file: Path) -> None:
+    """Let a lively shop promote every item in some weeks, one of them an item that it does not have."""
+    shop_file.write_text(shop_file.read_text(encoding="utf-8") + FLYERS, encoding="utf-8")
+    weeks = [LIVELY_START + timedelta(weeks=week) for week in range(4)]
+    lines = [
+        f"sku{n:03d},{place},{week},{week + timedelta(days=6)},{'front' if place % 2 else 0},{'A' if n % 3 else 0}"
+        for week in weeks for n in range(N_ITEMS) for place in range(3)
+    ]  # fmt: skip
+    flyer_lines(shop_file.parent / "flyers" / "weeks.csv", [*lines, f"sku999,1,{weeks[0]},{weeks[1]},front,0"])
 
 
 def remove_customer(folder: Path, *names: str) -> int:

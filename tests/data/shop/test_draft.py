@@ -141,3 +141,72 @@ def test_uci_counts_the_lines_of_both_sources_once(monkeypatch: pytest.MonkeyPat
         assert connection.sql(query.format("first", "second")).fetchall() == [(22523,)]
         assert connection.sql(query.format("second", "first")).fetchall() == [(22523,)]
     assert second.num_rows == 22523 and "nan" not in set(second["user_id"].to_pylist())
+
+
+def transactions_and(tmp_path: Path, name: str, header: str, lines: list[str]) -> None:
+    """A till that says the week of each purchase, a catalogue, and one more file."""
+    start = dt.date(2020, 1, 1)  # a Wednesday, in week 2: weeks begin on Sundays here, the first on 2019-12-22
+    days = [start + dt.timedelta(days=n % 60) for n in range(240)]
+    sales = [f"c{n % 20},p{n % 12},{day},{1 + (day - dt.date(2019, 12, 22)).days // 7}" for n, day in enumerate(days)]
+    (tmp_path / "transactions.csv").write_text("\n".join(["household_id,product_id,day,week", *sales, ""]))
+    (tmp_path / "products.csv").write_text("product_id,name\n" + "".join(f"p{n},Thing {n}\n" for n in range(12)))
+    (tmp_path / name).write_text("\n".join([header, *lines, ""]))
+
+
+def test_promotions_of_numbered_weeks_learn_from_the_till_when_week_1_began(tmp_path: Path) -> None:
+    lines = [f"p{n % 12},{n % 5},{n % 3},{'ADX'[n % 3]},{1 + n % 9}" for n in range(200)]
+    header = "product_id,store_id,display_location,mailer_location,week"
+    transactions_and(tmp_path, "promotions.csv", header, lines)
+    text, shop, shown = drafted(tmp_path)
+    source = shop.sources["promotions"]
+    assert source.kind == "promotions" and source.public
+    assert source.valid is not None and (source.valid.week, source.valid.week_one) == ("week", dt.date(2019, 12, 22))
+    assert {name: column.column for name, column in source.columns.items()} == {
+        "item_id": "product_id", "place": "store_id", "display": "display_location", "mailer": "mailer_location",
+    }  # fmt: skip
+    assert "public: true # check" in text and "# check: the day on which week 1 begins" in text
+    assert not guessable(shown) and shown.rows["promotions"].num_rows
+
+
+def test_weeks_that_no_till_tells_begin_on_the_monday_before_the_data(tmp_path: Path) -> None:
+    transactions_and(
+        tmp_path, "leaflets.csv", "product_id,wk_no,leaflet", [f"p{n % 12},{1 + n % 9},A" for n in range(50)]
+    )
+    _, shop, _ = drafted(tmp_path)
+    valid = shop.sources["leaflets"].valid
+    assert valid is not None and valid.week_one == dt.date(2019, 12, 30)
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "valid"),
+    [
+        (
+            "product_id,valid_from,valid_to,featured",
+            "2020-01-{a:02d},2020-01-{b:02d},y",
+            ("valid_from", "valid_to", None),
+        ),
+        (
+            "product_id,start_date,end_date,display",
+            "{a:02d}.01.2020,{b:02d}.01.2020,end",
+            ("start_date", "end_date", None),
+        ),
+        ("product_id,date,on_promotion", "2020-01-{a:02d},true", ("date", None, 1)),
+        ("product_id,week_start,flyer", "2020-01-{c:02d},true", ("week_start", None, 7)),
+    ],
+)
+def test_promotions_with_days(
+    tmp_path: Path, header: str, line: str, valid: tuple[str, str | None, int | None]
+) -> None:
+    lines = [f"p{n % 12}," + line.format(a=1 + n % 9, b=15 + n % 9, c=6 + 7 * (n % 3)) for n in range(60)]
+    transactions_and(tmp_path, "offers.csv", header, lines)
+    _, shop, shown = drafted(tmp_path)
+    source = shop.sources["offers"]
+    assert source.valid is not None and (source.valid.start, source.valid.end, source.valid.days) == valid
+    assert not guessable(shown)
+
+
+def test_what_names_people_is_no_promotion(tmp_path: Path) -> None:
+    lines = [f"p{n % 12},c{n % 20},{1 + n % 9},A" for n in range(50)]
+    transactions_and(tmp_path, "coupons.csv", "product_id,household_id,week,mailer", lines)
+    _, shop, _ = drafted(tmp_path)
+    assert {source.kind for source in shop.sources.values()} == {"events", "items"}

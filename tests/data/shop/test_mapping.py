@@ -19,8 +19,9 @@ from data.contracts.raw import raw_table
 from data.pseudonym import pseudonymise
 from data.shop.config import Shop
 from data.shop.errors import SourceError
-from data.shop.mapping import EPOCH, days_in_file, instant_sql
-from data.shop.source import Time
+from data.shop.instants import instant_sql
+from data.shop.mapping import EPOCH, days_in_file
+from data.shop.timing import Time
 
 KEY = b"0123456789abcdef0123456789abcdef"
 HEADER = "user,item,at,qty,paid\n"
