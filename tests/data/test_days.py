@@ -94,7 +94,10 @@ class Little:
         before = [self.lake.day_versions(table.key) for table in (SEEN, ASIDE)]
         self.lake.left = killed_after
         try:
-            refresh_days(self.workspace, [ASIDE, SEEN], [NOTES], [LOOKUP], make, days=days, code_version=self.code)
+            refresh_days(
+                self.workspace, [ASIDE, SEEN], [NOTES], [LOOKUP], make,
+                days=days, code_version=self.code, days_per_commit=2,
+            )  # fmt: skip
         except Killed:
             self.is_known = False
         else:
@@ -135,8 +138,7 @@ def little(tmp_path):
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_after_any_changes_exactly_the_stale_days_are_made_and_the_tables_are_the_fresh_ones(little, monkeypatch, seed):
-    monkeypatch.setattr(data_days, "DAYS_PER_COMMIT", 2)
+def test_after_any_changes_exactly_the_stale_days_are_made_and_the_tables_are_the_fresh_ones(little, seed):
     draw = Random(seed)
     for _ in range(12):
         for _ in range(draw.randrange(4)):
