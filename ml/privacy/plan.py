@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml.privacy.accounting import PrivacyPlan, Slot
-from ml.privacy.events import GaussianEvent, PoissonGaussianEvent, PrivateEvent
+from ml.privacy.events import ExponentialEvent, GaussianEvent, PoissonGaussianEvent, PrivateEvent
 from ml.privacy.gaussian import mu_from_epsilon
 
 ENCODER_GATE: Final = 100_000
@@ -164,5 +164,6 @@ def noise_of(event: PrivateEvent) -> str:
     """
     if isinstance(event, GaussianEvent | PoissonGaussianEvent):
         return f"{event.noise_multiplier * event.bound:.4g} on each of {event.steps} sums"
-    std = getattr(event, "noise_std", event.scale * event.bound / event.sensitivity)
-    return f"{std:.4g}"
+    if isinstance(event, ExponentialEvent):
+        return f"{event.scale * event.bound / event.sensitivity:.4g}"
+    return f"{event.noise_std:.4g}"
