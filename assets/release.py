@@ -15,6 +15,7 @@ from data.contracts.schema import Table
 from data.lake import Lake, digest
 from data.ledger import Ledger, LedgerError, Row, canonical_json
 from data.ledger.move import check_single
+from data.ledger.rows import plan_differences
 from data.ledger.sqlite import SqliteStore
 from data.pseudonym import load_key
 from data.shop.config import NO_POPULATION
@@ -33,8 +34,8 @@ Mechanism = Callable[[Any], tuple[pa.Table, Any]]
 """Takes the planned event; returns the released rows and the event read back from what ran."""
 
 
-def plan_of(workspace: Workspace) -> "PrivacyPlan":
-    """The plan of a shop, from its declared population and policy alone.
+def declared_plan(workspace: Workspace) -> "PrivacyPlan":
+    """The plan that this version draws up for the shop's declared population and policy.
 
     Raises:
         ShopError: if the shop declares no population.
@@ -45,6 +46,28 @@ def plan_of(workspace: Workspace) -> "PrivacyPlan":
     if shop.declared_users is None:
         raise ShopError(f"{shop.location}: {NO_POPULATION}")
     return default_plan(shop.privacy.epsilon, shop.delta(shop.declared_users), shop.declared_users)
+
+
+def plan_of(workspace: Workspace) -> "PrivacyPlan":
+    """The plan in force: row 0's once there is a ledger, whatever a later version would draw up for the same policy.
+
+    Under another policy it is the declared one, which the ledger then refuses by what differs.
+
+    Raises:
+        ShopError: if the shop declares no population.
+        LedgerError: if there is a ledger and it cannot be used.
+    """
+    from ml.privacy.accounting import PrivacyPlan
+
+    declared, store = declared_plan(workspace), workspace.ledger_store
+    if not store.is_founded():
+        return declared
+    founded = _in_todays_form(Ledger.founding_plan(store, ledger_key(workspace)) or {})
+    policy, slots = plan_differences(founded, declared.model_dump(mode="json"))
+    try:
+        return PrivacyPlan.model_validate(founded) if slots and not policy else declared
+    except ValidationError:  # of a version whose slots this one does not know: the ledger says so
+        return declared
 
 
 def open_ledger(workspace: Workspace) -> Ledger:

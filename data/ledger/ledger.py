@@ -75,6 +75,22 @@ class Ledger:
         ledger._chain.check_artefacts(entries, known)
         return ledger
 
+    @staticmethod
+    def founding_plan(store: Store, key: bytes) -> Plan | None:
+        """The plan of row 0, as it was declared then; None if there is no ledger.
+
+        Args:
+            store: where the ledger lies.
+            key: the key that it was founded with.
+
+        Raises:
+            LedgerError: as `open`, but for the plan.
+        """
+        if not store.is_founded():
+            return None
+        found: Plan = Chain(store, key, _now_utc).read()[0].body["document"]["plan"]
+        return found
+
     def reserve(
         self, *, slot: str, asset: str, run_id: str, input_version: str, code_version: str, is_published: bool
     ) -> Reservation | Row:
@@ -219,13 +235,11 @@ class Ledger:
         return found
 
     def _check_plan(self, stored: Plan, given: Plan) -> None:
-        found, is_policy = plan_differences(stored, given)
-        if found:
+        policy, slots = plan_differences(stored, given)
+        if found := policy + slots:
             more = f", and {len(found) - DIFFERENCES_SHOWN} more" if len(found) > DIFFERENCES_SHOWN else ""
             remedy = (
-                "put the old values back into the shop file"
-                if is_policy
-                else "use the version of Portrait whose plan it is"
+                "put the old values back into the shop file" if policy else "use the version that knows these slots"
             )
             raise LedgerError(
                 f"the privacy plan is not the one that ledger {self._chain.place} was founded on "

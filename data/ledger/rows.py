@@ -107,18 +107,18 @@ def rows_of(entries: Sequence[Entry]) -> dict[str, Row]:
     return found
 
 
-def plan_differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[list[str], bool]:
+def plan_differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Tell how a plan differs from the one that a ledger was founded on.
 
     >>> plan_differences({"epsilon": 1, "slots": [{"name": "a", "share": 1}]}, {"epsilon": 2, "slots": []})
-    (['epsilon is 2, there 1', "slot 'a' is gone"], False)
+    (['epsilon is 2, there 1'], ["slot 'a' is gone"])
 
     Args:
         stored: plan in row 0: fields of the policy, and `slots`, a list of documents with a `name`.
         given: plan of now. The order of the slots says nothing.
 
     Returns:
-        One phrase a difference; and whether all of them are of the policy, none of a slot.
+        One phrase a difference: those of the policy, and those of slots.
     """
     policy = list(_fields({**stored, "slots": None}, {**given, "slots": None}, ""))
     there, here = ({slot["name"]: slot for slot in plan.get("slots", [])} for plan in (stored, given))
@@ -127,7 +127,7 @@ def plan_differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> tup
     for name in there:
         if name in here:
             slots += _fields(there[name], here[name], f" of slot {name!r}")
-    return policy + slots, not slots
+    return policy, slots
 
 
 def _fields(stored: Mapping[str, Any], given: Mapping[str, Any], of: str) -> Iterator[str]:

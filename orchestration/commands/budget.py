@@ -27,14 +27,15 @@ def plan(shop: ShopOption = None) -> None:
       portrait budget plan --shop my_shop/shop.yaml
     """
     workspace = open_shop(shop)
-    from assets.release import plan_of
+    from assets.release import declared_plan, plan_of
     from data.ledger import LedgerError
+    from data.ledger.rows import plan_differences
     from orchestration.ledger import existing_ledger
 
-    declared, fault = plan_of(workspace), None
-    ledger: Ledger | None = None
+    drawn_up, fault = declared_plan(workspace), None
+    declared, ledger = drawn_up, None
     try:
-        ledger = existing_ledger(workspace)
+        declared, ledger = plan_of(workspace), existing_ledger(workspace)
     except LedgerError as error:  # the plan is what helps to put it right, so it is shown first
         fault = error
     states = _states(ledger)
@@ -44,6 +45,9 @@ def plan(shop: ShopOption = None) -> None:
         out.print(line)
     if fault is not None:
         raise fault
+    _, others = plan_differences(declared.model_dump(mode="json"), drawn_up.model_dump(mode="json"))
+    if others:
+        out.print(f"The ledger keeps this plan; without one, this version would draw up another: {'; '.join(others)}.")
     free = counted(len(declared.slots) - len(states), "slot")
     stands = (
         f"{free} left" if ledger else "not founded yet; the first release of `portrait run` does that, on this plan"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from data.ledger import BudgetRefused, LedgerError, Row, Store
+from data.ledger import BudgetRefused, Ledger, LedgerError, Row, Store
 from ml.privacy.accounting import PrivacyPlan, Slot, compose, ledger_composer
 from ml.privacy.events import NonPrivateEvent
 from tests.support.ledgers import DOCUMENT, EVENT, KEY, Place, document, granted, opened, release, reserve
@@ -199,11 +199,11 @@ def test_a_short_key_is_refused(store: Store) -> None:
     [
         ({"epsilon": 2.0}, r"\(epsilon is 2.0, there 1.0\).*lifetime: put the old values back"),
         ({"declared_users": 9, "delta": 2e-6}, r"\(delta is 2e-06, there 1e-06; declared_users is 9, there 2500\)"),
-        ({"slots": []}, r"\(slot 'popularity' is gone; slot 'ranker' is gone\).*use the version of Portrait"),
+        ({"slots": []}, r"\(slot 'popularity' is gone; slot 'ranker' is gone\).*use the version that knows"),
         ({"slots": document(*"abcdef")["plan"]["slots"]}, r"slot 'b' is new, and 4 more\)"),
         ({"window": 28}, r"\(window is 28, there missing\)"),
         ({"slots": [{**DOCUMENT["plan"]["slots"][0], "share": 0.5}, DOCUMENT["plan"]["slots"][1]]},
-         r"\(share of slot 'popularity' is 0.5, there 0.0625\); .* use the version of Portrait whose plan it is$"),
+         r"\(share of slot 'popularity' is 0.5, there 0.0625\); .* use the version that knows these slots$"),
     ],
 )  # fmt: skip
 def test_a_changed_plan_is_refused_by_what_differs(place: Place, change: dict[str, Any], said: str) -> None:
@@ -228,6 +228,14 @@ def test_the_order_of_slots_and_fields_that_came_later_change_no_plan(store: Sto
     with pytest.raises(LedgerError, match="colour of slot 'popularity' is null, there missing"):
         opened(store, **{**REAL, "plan": later})
     assert opened(store, **{**REAL, "plan": later}, in_todays_form=todays).rows() == ledger.rows()
+
+
+def test_the_founding_plan_can_be_asked_for(store: Store) -> None:
+    assert Ledger.founding_plan(store, KEY) is None and not store.is_founded()
+    opened(store)
+    assert Ledger.founding_plan(store, KEY) == DOCUMENT["plan"]
+    with pytest.raises(LedgerError, match="the key does not fit"):
+        Ledger.founding_plan(store, KEY[::-1])
 
 
 def test_the_founding_plan_keeps_its_noise_whatever_later_code_would_calibrate(store: Store) -> None:
