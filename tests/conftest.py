@@ -12,12 +12,6 @@ os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
 os.environ.pop("PORTRAIT_SHOP", None)
 
 
-def pytest_collection_modifyitems(items):
-    """Files with slow tests first: what is left in the end is short, so that all workers end together."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
-
-
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """Under `REQUIRE_ALL=1` a skip is a failure: continuous integration must run everything but what needs a GPU."""
