@@ -1,15 +1,20 @@
 """Rules for every test: nothing is written outside a temporary folder; absent services skip, or fail in CI."""
 
 import os
+import sys
 import tempfile
 
 import pytest
+from absl import logging as absl_logging
 
 from tests.support.postgres import database, postgres  # noqa: F401  (fixtures)
 
 os.environ["PORTRAIT_VAR"] = tempfile.mkdtemp(prefix="portrait-tests-")
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
 os.environ.pop("PORTRAIT_SHOP", None)
+# When logging is configured anew, absl closes the stream that it was imported under, unless it is one of the process's
+# own. Under the runner of the command line that would be pytest's.
+absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 @pytest.hookimpl(hookwrapper=True)
