@@ -152,14 +152,14 @@ def promotions(workspace: Workspace, session: Session, instant: datetime) -> npt
 
 
 def weights(workspace: Workspace, session: Session) -> "RankerWeights":
-    """The released weights of the ranker."""
+    """The released weights of the ranker; a feature that came after the release has weight 0."""
     from ml.ranking.features import FEATURES
     from ml.ranking.ranker import TASKS, RankerWeights
 
     session.attach(RANKER, workspace.lake)
     found = session.query(f"select task, feature, weight from {RANKER.key}").to_pylist()
     by_name = {(row["task"], row["feature"]): row["weight"] for row in found}
-    return RankerWeights.from_array(np.array([[by_name[task, f] for f in FEATURES] for task in TASKS]))
+    return RankerWeights.from_array(np.array([[by_name.get((task, f), 0.0) for f in FEATURES] for task in TASKS]))
 
 
 def weights_table(array: npt.NDArray[np.float64]) -> pa.Table:

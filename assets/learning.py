@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from assets import arrays
-from data.history import History
+from data.history import History, Phase
 
 if TYPE_CHECKING:
     from ml.privacy.accounting import PrivacyPlan
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ml.privacy.gram import GramRelease
     from ml.privacy.mechanisms import Release
     from ml.privacy.training import Trained
-    from ml.ranking.inputs import Catalogue, Float64, Int32, ReleasedGram, ReleasedPopularity
+    from ml.ranking.inputs import Catalogue, Float64, Int32, ReleasedGram, ReleasedPopularity, UserItemState
     from ml.ranking.ranker import RankerWeights
 
 
@@ -48,18 +48,27 @@ def popularity(
     )
 
 
+def gram_phase(plan: "PrivacyPlan") -> Phase:
+    """As of when the Gram matrix is counted: before the ranker's labels, or up to the last day where none is fitted."""
+    from ml.privacy.plan import has_ranker
+
+    return "fit" if has_ranker(plan) else "test"
+
+
 def gram(
-    history: History,
+    state: "UserItemState",
+    n_users: int,
     before: "ReleasedPopularity",
     planned: "GramGaussianEvent",
     plan: "PrivacyPlan",
     *,
     non_private: bool = False,
 ) -> "tuple[Int32, Float64, GramRelease]":
-    """What the same users have, over the head of released popularity, as of the instant that the ranker is fitted at.
+    """What the same users have, over the head of released popularity.
 
     Args:
-        history: the shop's history.
+        state: everybody's own items as of `gram_phase`.
+        n_users: users, with or without items.
         before: released popularity up to that instant.
         planned: what the plan allows.
         plan: the whole plan.
@@ -69,19 +78,18 @@ def gram(
         Catalogue positions of the head, the direction that users' rows were projected off, and the matrix.
     """
     from ml.privacy.gram import release_gram
-    from ml.privacy.plan import has_ranker, head_size
+    from ml.privacy.plan import head_size
     from ml.ranking.ease import head_of, head_rows
 
-    state = arrays.user_item_state(history, "fit" if has_ranker(plan) else "test")
     head, direction = head_of(before, head_size(plan.declared_users, planned.mu))
-    rows = head_rows(
-        state.user_index, state.item_index, head, n_users=len(history.user_ids), n_items=len(history.item_ids)
-    )
+    rows = head_rows(state.user_index, state.item_index, head, n_users=n_users, n_items=len(before.counts))
     return head, direction, release_gram(rows, planned=planned, mean_direction=direction, non_private=non_private)
 
 
 def ranker(
-    history: History,
+    state: "UserItemState",
+    labels: "tuple[Int32, Int32]",
+    n_users: int,
     catalogue: "Catalogue",
     before: "ReleasedPopularity",
     together: "ReleasedGram",
@@ -94,7 +102,9 @@ def ranker(
     """Fit the heads to what users took after the instant of fitting.
 
     Args:
-        history: the shop's history.
+        state: everybody's own items as of that instant.
+        labels: users and items taken after it.
+        n_users: users, with or without items.
         catalogue: the whole public catalogue.
         before: released popularity up to that instant.
         together: the released Gram matrix.
@@ -114,10 +124,10 @@ def ranker(
 
     candidates = CandidateConfig()
     bags = training_bags(
-        arrays.user_item_state(history, "fit"),
+        state,
         index_items(catalogue, before, together, candidates),
-        *history.numbered(history.labels("fit")),
-        n_users=len(history.user_ids),
+        *labels,
+        n_users=n_users,
         config=candidates,
     )
     tell(f"bags ready, {planned.steps} full-batch steps to go")
@@ -150,16 +160,28 @@ def everything(
     from ml.ranking.ranker import PRIOR, RankerWeights
 
     events: Any = plan.events()
+    n_users = len(history.user_ids)
     counted = popularity(history, events["popularity"], n_windows=2 if has_ranker(plan) else 1, non_private=non_private)
     noise_std = 0.0 if non_private else events["popularity"].noise_std
     before, latest = (ReleasedPopularity(counts, noise_std) for counts in (counted.values[0], counted.values[-1]))
     together = ReleasedGram.none()
     if "gram" in events:
-        head, direction, found = gram(history, before, events["gram"], plan, non_private=non_private)
+        state = arrays.user_item_state(history, gram_phase(plan))
+        head, direction, found = gram(state, n_users, before, events["gram"], plan, non_private=non_private)
         together = ReleasedGram(head, direction, found.values, found.noise_std)
     if not has_ranker(plan):
         return latest, together, PRIOR
+    state, labels = arrays.user_item_state(history, "fit"), history.numbered(history.labels("fit"))
     trained = ranker(
-        history, catalogue, before, together, events["ranker"], plan, tell=lambda line: None, non_private=non_private
+        state,
+        labels,
+        n_users,
+        catalogue,
+        before,
+        together,
+        events["ranker"],
+        plan,
+        tell=lambda line: None,
+        non_private=non_private,
     )
     return latest, together, RankerWeights.from_array(trained.weights)

@@ -18,7 +18,7 @@ from data.contracts.model import GRAM, ITEM_TEXTS, POPULARITY, PUBLIC_PRIOR, RAN
 from data.contracts.schema import Table
 from data.engine import Session
 from data.features import days_between
-from data.history import History, Periods, Phase, periods, rows_digest
+from data.history import History, Periods, periods, rows_digest
 from data.ingest import calendar_days
 from data.lake import digest
 from data.ledger import BudgetRefused
@@ -125,19 +125,18 @@ def _popularity(context: dg.AssetExecutionContext, workspace: Workspace, session
 
 
 def _gram(context: dg.AssetExecutionContext, workspace: Workspace, session: Session, spans: Periods) -> Made:
-    from ml.privacy.plan import has_ranker
-
     plan = plan_of(workspace)
     if "gram" not in plan.events():
         context.log.info(f"{GRAM.key}: not in the plan of {plan.declared_users:,} declared users")
         return Made(data=GRAM.arrow_schema().empty_table())
     history = History(workspace, session, spans)
-    phase: Phase = "fit" if has_ranker(plan) else "test"
-    pairs = history.named(history.state(phase)).select(["user_id", "item_id"])
+    phase = learning.gram_phase(plan)
+    state = history.state(phase)
+    pairs = history.named(state).select(["user_id", "item_id"])
 
     def mechanism(planned):  # type: ignore[no-untyped-def]
         before = arrays.released(workspace, session, is_before=True)
-        head, direction, found = learning.gram(history, before, planned, plan)
+        head, direction, found = learning.gram(arrays.as_state(state), len(history.user_ids), before, planned, plan)
         columns = {
             "item_id": history.item_ids.take(pa.array(head)),
             "place": pa.array(range(len(head)), pa.int32()),
@@ -178,7 +177,9 @@ def _ranker(context: dg.AssetExecutionContext, workspace: Workspace, session: Se
 
     def mechanism(planned):  # type: ignore[no-untyped-def]
         trained = learning.ranker(
-            history,
+            arrays.as_state(found),
+            history.numbered(labels),
+            len(history.user_ids),
             arrays.catalogue(workspace, session),
             arrays.released(workspace, session, is_before=True),
             arrays.gram(workspace, session),

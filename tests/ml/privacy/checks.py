@@ -3,6 +3,7 @@
 A case (tests/ml/privacy/cases.py) says how to run a whole release function; checks know nothing of what it releases.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -16,15 +17,15 @@ from ml.privacy.bounding import Contributions
 S = 2**16
 
 
-class Attacked:
+class Attacked(ABC):
     """A release function with 99 users whom the attacker knows and a worst-case user whom he looks for."""
 
     claim: float
     """The event's mu, unless `strength` says otherwise."""
 
+    @abstractmethod
     def observe(self, is_in: bool) -> float:
         """Release once and weigh what came out: about 0 without the worst-case user, about 1 with him."""
-        raise NotImplementedError
 
     def strength(self, false_alarms: float, misses: float) -> float:
         """What error rates show, to be held against the claim."""
