@@ -15,6 +15,7 @@ DECAYED: dict[str, int] = {f"decayed_{half_life}d": half_life for half_life in d
 
 AMOUNTS = ("quantity", "value", "discount")
 COUNTS = ("n_events", "n_sessions")
+_PLAIN = (*COUNTS, *AMOUNTS, "first_at_utc", "last_at_utc")
 
 # Scale of the decimals that are summed. A decayed sum stands at the end of its newest day, where the newest event
 # weighs about f(x), so the fifteenth decimal is beyond a double's own precision.
@@ -75,15 +76,23 @@ group by user_id, day, key_{{ facet }}
 """
 
 _STATE = """\
-with parts as (
+with fresh as (
     select user_id, facet, key, day, 1 as n_days, {{ plain }}, {{ decayed | join(', ') }}
     from {{ days }}
     where day < date '{{ until }}'{% if since %} and day >= date '{{ since }}'{% endif %}
-
+), {% if checkpoint %}held as (
+    select
+        c.user_id, c.facet, c.key, c.last_day as day, c.n_days, {{ plain_of('c') }},
+        {{ moved('c.as_of_utc', end('c.last_day'), 'c.') }},
+        t.user_id is null as is_settled
+    from {{ checkpoint }} as c
+    left join (select distinct user_id, facet, key from fresh) as t
+        on t.user_id = c.user_id and t.facet = c.facet and t.key = c.key
+), {% endif %}parts as (
+    select * from fresh
     {% if checkpoint %}
     union all
-    select user_id, facet, key, last_day as day, n_days, {{ plain }}, {{ moved('as_of_utc', end('last_day')) }}
-    from {{ checkpoint }}
+    select user_id, facet, key, day, n_days, {{ plain }}, {{ decayed | join(', ') }} from held where not is_settled
     {% endif %}
 ), dated as (
     select *, max(day) over (partition by user_id, facet, key) as last_day from parts
@@ -110,6 +119,17 @@ with parts as (
         {% endfor %}
     from anchored
     group by user_id, facet, key, last_day
+    {% if checkpoint %}
+
+    union all
+    select
+        user_id, facet, key, day as last_day, n_days, {{ plain }},
+        {% for name in decayed %}
+        cast(cast({{ name }} as {{ share }}) as double) as {{ name }}{{ '' if loop.last else ',' }}
+        {% endfor %}
+    from held
+    where is_settled
+    {% endif %}
 )
 select
     user_id, facet, key, last_day, n_days, {{ plain }},
@@ -224,6 +244,8 @@ def state_sql(
 ) -> str:
     """Merge [a checkpoint and] days into every user's state as of an instant.
 
+    What no later day touches passes from the checkpoint as it stands; only the rest is summed.
+
     The state holds, for each user, facet and key: last_day, n_days (with an event), n_events, n_sessions (summed over
     days), quantity, value, discount, first_at_utc, last_at_utc, each of `DECAYED` as of the instant, and as_of_utc.
     A state as of a midnight is a checkpoint. It holds until a day before it is rewritten (a late event, an erasure);
@@ -253,7 +275,8 @@ def state_sql(
         since=checkpoint_at.date() if checkpoint_at else None,
         until=_first_day_not_begun(as_of),
         instant=f"timestamp '{as_of.isoformat(sep=' ')}'",
-        plain=", ".join((*COUNTS, *AMOUNTS, "first_at_utc", "last_at_utc")),
+        plain=", ".join(_PLAIN),
+        plain_of=lambda alias: ", ".join(f"{alias}.{name}" for name in _PLAIN),
         moved=_moved,
         end=_end,
         amounts=AMOUNTS,
@@ -268,9 +291,9 @@ def _first_day_not_begun(instant: datetime) -> date:
     return instant.date() + timedelta(days=int(instant.time() > time.min))
 
 
-def _moved(anchor: str, to: str) -> str:
+def _moved(anchor: str, to: str, source: str = "") -> str:
     """The decayed columns, moved from one anchor to another (back too, where the second is earlier)."""
-    factor = "{{ name }} * {{ decay(elapsed_s(anchor, to), half_life) }} as {{ name }}"
+    factor = source + "{{ name }} * {{ decay(elapsed_s(anchor, to), half_life) }} as {{ name }}"
     return ", ".join(render(factor, name=n, half_life=h, anchor=anchor, to=to) for n, h in DECAYED.items())
 
 

@@ -14,6 +14,11 @@ nux:
 concurrency:
   runs:
     max_concurrent_runs: 1   # tables are written by one run at a time
+event_log_storage:
+  module: orchestration.event_log
+  class: EventLog
+  config:
+    home: {env: DAGSTER_HOME}
 run_monitoring:
   enabled: true
   max_runtime_seconds: 7200

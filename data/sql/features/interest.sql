@@ -5,16 +5,15 @@ with liked as (
     from features.state as s
     where s.facet <> 'all' and s.decayed_104d > 0e0
 ),
-shared as (
-    select
-        l.user_id,
-        l.facet,
-        l.key,
-        l.as_of_utc,
-        l.weight / nullif(
-            cast(sum(cast(l.weight as decimal(28, 15))) over (partition by l.user_id, l.facet) as double), 0e0
-        ) as share
+totals as (
+    select l.user_id, l.facet, cast(sum(cast(l.weight as decimal(28, 15))) as double) as weight
     from liked as l
+    group by l.user_id, l.facet
+),
+shared as (
+    select l.user_id, l.facet, l.key, l.as_of_utc, l.weight / nullif(t.weight, 0e0) as share
+    from liked as l
+    join totals as t on t.user_id = l.user_id and t.facet = l.facet
 ),
 placed as (
     select
