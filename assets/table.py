@@ -30,6 +30,9 @@ IS_CURRENT = "is_current"
 FILES_READABLE = "files_readable"
 """Check of a raw table: it warns while a landed file cannot be read."""
 
+TURN = "turn"
+"""Resource that every op takes as an argument: while a run has it, no other run works on the shop."""
+
 _BOOKKEEPING = ("verdicts", "pull", STANDING)
 """Notes of a commit that are for programs."""
 
@@ -99,32 +102,18 @@ def table_asset(
     Returns:
         The assets definition, with one check per expectation of each contract.
     """
-    specs = [
-        dg.AssetSpec(
-            asset_key(contract.key),
-            deps=[asset_key(d) for d in deps],
-            description=contract.doc,
-            group_name=contract.layer,
-            owners=OWNERS,
-            kinds=kinds,
-            code_version=digest(code_version, contract.model_dump())[:12],
-            tags={"portrait/class": contract.privacy},
-            metadata={"dagster/column_schema": _schema(contract)},
-            automation_condition=automation,
-            partitions_def=partitions,
-        )
-        for contract in contracts
-    ]
 
     @dg.multi_asset(
         name=contracts[-1].key.replace(".", "__"),
-        specs=specs,
+        specs=[_spec(c, deps, kinds, code_version, partitions, automation) for c in contracts],
         check_specs=_check_specs(contracts, warning, block),
         can_subset=False,
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=pool,
     )
-    def _made(context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace]) -> Iterator[Any]:
+    def _made(
+        context: dg.AssetExecutionContext, workspace: dg.ResourceParam[Workspace], turn: dg.ResourceParam[object]
+    ) -> Iterator[Any]:
         days = [date.fromisoformat(key) for key in context.partition_keys] if partitions else []
         try:
             outcomes = body(context, workspace)
@@ -144,6 +133,30 @@ def table_asset(
                 yield _warned(contract, warning, outcome.warning)
 
     return _made
+
+
+def _spec(
+    contract: Table,
+    deps: Sequence[str],
+    kinds: set[str],
+    code_version: str,
+    partitions: dg.PartitionsDefinition | None,
+    automation: dg.AutomationCondition | None,
+) -> dg.AssetSpec:
+    """What the graph says of one table."""
+    return dg.AssetSpec(
+        asset_key(contract.key),
+        deps=[asset_key(d) for d in deps],
+        description=contract.doc,
+        group_name=contract.layer,
+        owners=OWNERS,
+        kinds=kinds,
+        code_version=digest(code_version, contract.model_dump())[:12],
+        tags={"portrait/class": contract.privacy},
+        metadata={"dagster/column_schema": _schema(contract)},
+        automation_condition=automation,
+        partitions_def=partitions,
+    )
 
 
 def _check_specs(contracts: Sequence[Table], warning: str | None, block: Collection[str]) -> list[dg.AssetCheckSpec]:

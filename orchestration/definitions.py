@@ -4,10 +4,12 @@ import dagster as dg
 
 from assets import core, embeddings, features, identity, model, out, promotions, raw
 from assets.partitions import daily_partitions
+from assets.table import TURN
 from data.settings import load_settings
 from data.workspace import Workspace, open_workspace
 from orchestration.jobs import JOBS, SCHEDULES, maintenance
 from orchestration.sensors import build_sensors
+from orchestration.turn import turn_on
 
 
 def build_defs(workspace: Workspace | None = None) -> dg.Definitions:
@@ -35,7 +37,7 @@ def build_defs(workspace: Workspace | None = None) -> dg.Definitions:
         jobs=[*JOBS, maintenance],
         schedules=SCHEDULES,
         sensors=build_sensors(workspace.settings),
-        resources={"workspace": workspace},
+        resources={"workspace": workspace, TURN: turn_on(workspace)},
         executor=dg.in_process_executor,
     )
 

@@ -27,7 +27,9 @@ REFRESH = dg.define_asset_job(
 
 
 @dg.op(name="vacuum", description="Delete files of versions older than each contract's `history_days`.")
-def _vacuum(context: dg.OpExecutionContext, workspace: dg.ResourceParam[Workspace]) -> None:
+def _vacuum(
+    context: dg.OpExecutionContext, workspace: dg.ResourceParam[Workspace], turn: dg.ResourceParam[object]
+) -> None:
     for key, files in vacuum(workspace).items():
         context.log.info(f"{key}: {files} files of old versions deleted")
 

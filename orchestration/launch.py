@@ -1,10 +1,8 @@
 """A run in this process: alone on its shop, for the right days, on the instance that the UI shows."""
 
-import fcntl
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TextIO
@@ -35,10 +33,6 @@ UNFINISHED = [
 ]
 
 
-class Busy(Exception):
-    """Another process is at work on the same shop."""
-
-
 @dataclass(frozen=True)
 class Failed:
     """One asset that failed, or the run as a whole."""
@@ -65,33 +59,6 @@ class Ran:
     """Empty if the run succeeded."""
     seconds: float
     """Wall time of the run itself."""
-
-
-@contextmanager
-def alone(workspace: Workspace) -> Iterator[None]:
-    """Hold the shop's lock: one process of this launcher at a time, however it ends.
-
-    Args:
-        workspace: the shop.
-
-    Raises:
-        Busy: if another process holds it; names it.
-    """
-    workspace.home.mkdir(parents=True, exist_ok=True)
-    with (workspace.home / "run.lock").open("a+", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read().strip() or "unknown"
-            raise Busy(
-                f"Shop '{workspace.shop.name}' is being worked on by process {holder}; "
-                "wait until that `portrait run` has ended, or stop it."
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
 
 
 def report_dead(instance: DagsterInstance, workspace: Workspace) -> list[str]:

@@ -76,7 +76,8 @@ def dev(
 
     from data.settings import REPOSITORY
     from orchestration.home import prepare_home
-    from orchestration.launch import Busy, alone, report_dead
+    from orchestration.launch import report_dead
+    from orchestration.turn import Busy, alone
 
     prepare_home(workspace.settings)
     with suppress(Busy), alone(workspace), dg.DagsterInstance.get() as instance:
@@ -172,7 +173,8 @@ def held_shop(workspace: "Workspace") -> Iterator["dg.DagsterInstance"]:
     import dagster as dg
 
     from orchestration.home import prepare_home
-    from orchestration.launch import Busy, alone, report_dead
+    from orchestration.launch import report_dead
+    from orchestration.turn import Busy, alone
 
     prepare_home(workspace.settings)
     try:

@@ -111,7 +111,7 @@ def test_a_second_run_makes_nothing_and_says_so_in_one_line(shop):
 
 
 def test_two_runs_at_once_are_refused_with_the_process_that_is_at_work(shop, ran):
-    from orchestration.launch import alone
+    from orchestration.turn import alone
     from tests.support.shops import workspace_of
 
     with alone(workspace_of(shop, ran[1])):

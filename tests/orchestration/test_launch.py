@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import dagster as dg
@@ -12,12 +13,11 @@ import pytest
 
 from data.settings import REPOSITORY
 from data.shop.errors import ShopError, SourceError
+from orchestration.definitions import build_defs
 from orchestration.launch import (
     HOME_TAG,
     PID_TAG,
     STATE_TAG,
-    Busy,
-    alone,
     days_to_run,
     execute,
     is_complete,
@@ -25,6 +25,7 @@ from orchestration.launch import (
     state_of,
 )
 from orchestration.progress import is_expected, sentence_of
+from orchestration.turn import Busy, alone
 from tests.support.shops import HEADER, YAML, workspace_of, write_shop
 
 CORE = [dg.AssetKey(["raw", name]) for name in ("tills", "catalogue", "members")] + [
@@ -157,7 +158,8 @@ def test_another_time_zone_moves_the_last_day_of_a_landed_file(tmp_path):
 RUN = """
 import sys, time
 import dagster as dg
-from orchestration.launch import alone, execute
+from orchestration.launch import execute
+from orchestration.turn import alone
 from tests.support.shops import workspace_of
 from pathlib import Path
 workspace = workspace_of(Path(sys.argv[1]), Path(sys.argv[2]))
@@ -191,26 +193,55 @@ def test_a_missing_source_file_is_an_error_before_anything_runs(workspace):
 
 
 HOLD = """
-import sys, time
+import sys
 from pathlib import Path
-from orchestration.launch import alone
+from orchestration.turn import alone
 from tests.support.shops import workspace_of
 with alone(workspace_of(Path(sys.argv[1]), Path(sys.argv[2]))):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.readline()
 """
 
 
-def test_two_processes_never_work_on_one_shop_and_a_killed_one_holds_nothing(workspace):
+def holding(workspace):
+    """A process that holds the shop's lock until it reads a line or dies."""
     command = [sys.executable, "-c", HOLD, str(workspace.shop.location), str(workspace.settings.var)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout.readline() == "held\n"
+    pipe = subprocess.PIPE
+    holder = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdin=pipe, stdout=pipe, text=True)
+    assert holder.stdout.readline() == "held\n"
+    return holder
+
+
+def test_two_processes_never_work_on_one_shop_and_a_killed_one_holds_nothing(workspace):
+    with holding(workspace) as holder:
         with pytest.raises(Busy, match=f"process {holder.pid};"), alone(workspace):
             pass
         holder.send_signal(signal.SIGKILL)
     with alone(workspace):
         assert (workspace.home / "run.lock").read_text() == str(os.getpid())
+
+
+def test_a_run_of_the_daemon_waits_for_the_command_line_which_sees_it(workspace):
+    """A job executed without `alone` is what the daemon and the web page launch."""
+    job, instance = build_defs(workspace).resolve_job_def("main"), dg.DagsterInstance.ephemeral()
+    tags = {f"dagster/asset_partition_range_{end}": "2024-01-01" for end in ("start", "end")}
+    said, ran = [], []
+
+    def launched():
+        ran.append(
+            job.execute_in_process(instance=instance, tags=tags, asset_selection=[dg.AssetKey(["raw", "tills"])])
+        )
+
+    with holding(workspace) as holder, ThreadPoolExecutor(1) as pool:
+        run = pool.submit(launched)
+        while not said and not run.done():
+            logs = [entry.user_message for one in instance.get_runs() for entry in instance.all_logs(one.run_id)]
+            said = [message for message in logs if f"process {holder.pid}; this run waits" in message]
+        assert workspace.lake.published("raw.tills") is None
+        holder.communicate("go\n")
+        run.result()
+    assert said and ran[0].success and workspace.lake.published("raw.tills") is not None
 
 
 def test_runs_that_died_without_a_word_are_reported_and_no_others(workspace):

@@ -8,10 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from assets import model
-from assets.table import IS_CURRENT
+from assets.table import IS_CURRENT, TURN
 from data.contracts.model import POPULARITY
 from data.workspace import Workspace
 from orchestration.cli import app
+from orchestration.turn import turn_on
 from tests.support.shops import workspace_of
 
 KEY = dg.AssetKey(POPULARITY.key.split("."))
@@ -44,7 +45,7 @@ class Released:
         self.result = dg.materialize(
             [popularity],
             instance=dg.DagsterInstance.ephemeral(),
-            resources={"workspace": workspace},
+            resources={"workspace": workspace, TURN: turn_on(workspace)},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )
