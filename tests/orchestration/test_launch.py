@@ -222,9 +222,9 @@ def test_two_processes_never_work_on_one_shop_and_a_killed_one_holds_nothing(wor
         assert (workspace.home / "run.lock").read_text() == str(os.getpid())
 
 
-def test_a_run_of_the_daemon_waits_for_the_command_line_which_sees_it(workspace):
+def test_a_run_of_the_daemon_waits_for_the_command_line_which_sees_it(workspace, tmp_path):
     """A job executed without `alone` is what the daemon and the web page launch."""
-    job, instance = build_defs(workspace).resolve_job_def("main"), dg.DagsterInstance.ephemeral()
+    job, instance = build_defs(workspace).resolve_job_def("main"), dg.DagsterInstance.local_temp(str(tmp_path))
     tags = {f"dagster/asset_partition_range_{end}": "2024-01-01" for end in ("start", "end")}
     said, ran = [], []
 
