@@ -22,7 +22,7 @@ from data.connectors import SourceFile
 from data.contracts.schema import Frozen
 from data.shop.errors import SourceError
 from data.shop.mapping import wanted_columns
-from data.shop.reading import choose_columns
+from data.shop.staging import choose_columns
 from data.sql_source import OpenTable, Value
 
 CHUNK_ROWS = 20_000

@@ -17,8 +17,9 @@ from data.pseudonym import key_of, pseudonymise
 from data.shop.config import Shop
 from data.shop.instants import instant_sql
 from data.shop.promotions import promotions_query
-from data.shop.reading import Staged, literal, stage
+from data.shop.reading import stage
 from data.shop.source import ID_COLUMNS, Column, EventType, Filter, Source
+from data.shop.staging import Staged, literal
 
 EPOCH = dt.date(1970, 1, 1)
 """The `day` of rows without a readable time."""

@@ -15,8 +15,8 @@ from data.pseudonym import ephemeral_key
 from data.shop.config import NO_POPULATION, Calendar, Shop
 from data.shop.errors import ShopError, SourceError
 from data.shop.mapping import read_batch
-from data.shop.reading import UNREADABLE, literal
 from data.shop.source import Source
+from data.shop.staging import UNREADABLE, literal
 from data.sql_pull import check_watermark, pull_whole, unmapped_columns
 from data.sql_source import open_table
 

@@ -12,7 +12,7 @@ from data.dictionary import render
 from data.identity import TOO_LARGE, TWO_PEOPLE, identities_sql
 from data.promotions import promotions_sql
 from data.quarantine import reasons_of, totals
-from data.shop.reading import UNREADABLE
+from data.shop.staging import UNREADABLE
 from tests.support.shops import YAML, workspace_of, write_shop
 
 NO_FAULTS = {"duplicate", "superseded", "cancelled", "not_authenticated", TOO_LARGE, TWO_PEOPLE}
