@@ -9,13 +9,14 @@ from contextlib import contextmanager
 
 import duckdb
 
-from data.connectors import SourceFile, local_copy, plain_text
+from data.connectors import SourceFile, local_copy
 from data.shop.csv_lines import stage_csv
 from data.shop.errors import SourceError
 from data.shop.json_lines import stage_jsonl
 from data.shop.parquet_rows import seen_parquet, stage_parquet
 from data.shop.source import Format, Source, format_of
 from data.shop.staging import Staged, Text
+from data.unpacking import plain_text
 
 
 def file_format(source: Source, file: SourceFile) -> Format:

@@ -11,8 +11,8 @@ from data.macros import MACROS
 from data.models import model
 from data.policies import number_rules, text_rules
 from data.portable import lint, to_spark
+from data.shop.columns import Column
 from data.shop.load import load_shop
-from data.shop.source import Column
 
 MODELS = sorted(f"{p.parent.name}/{p.stem}" for p in (Path(data.__file__).parent / "sql").rglob("*.sql"))
 TRANSACTIONS = load_shop(Path(data.__file__).parents[1] / "examples" / "complete_journey" / "shop.yaml")
