@@ -191,6 +191,12 @@ def unmapped_columns(table: OpenTable) -> tuple[str, ...]:
     return tuple(sorted(set(table.columns) - set(wanted_columns(table.declared)) - {table.declared.watermark or ""}))
 
 
+def absent_columns(table: OpenTable) -> tuple[str, ...]:
+    """Columns that a table lacks, sorted, where the shop file says that it may; others are an error of the pull."""
+    wanted = wanted_columns(table.declared)
+    return tuple(sorted(name for name in set(wanted) - set(table.columns) if wanted[name]))
+
+
 def _chosen(table: OpenTable) -> list[str]:
     return choose_columns(table.place, table.columns, wanted_columns(table.declared))
 

@@ -31,7 +31,8 @@ class Column(Frozen):
     """integer: 17850.0 is 17850 (ids that passed a spreadsheet); upper, lower: case means nothing;
     decimal_comma: 1.234,50 is 1234.50."""
     optional: bool = False
-    """True: a file may lack the column, which then is null; otherwise such a file is refused."""
+    """True: a file or a JSON line may lack the column, which then is null; otherwise such a file is refused, and such a
+    line is set aside."""
     missing: Policed = None
     """What becomes of a missing value, if the contract offers another policy than its default."""
     unparsable: Policed = None
@@ -108,6 +109,8 @@ class Filter(Frozen):
     """Rows with none of these texts are rejected."""
     reason: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "filtered"
     """The reason that the rejected rows carry."""
+    optional: bool = False
+    """True: a file or a JSON line may lack the column, as if it were empty."""
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:

@@ -58,8 +58,39 @@ def stage_csv(text: Text, source: Source, wanted: Mapping[str, bool]) -> Staged:
         picks,
         Cut(delimiter, options.quote, options.escape or options.quote, options.header),
     )
+    if options.header:
+        _set_headers_aside(text, names, staged)
     refuse_if_nothing_readable(text, "CSV")
     return staged_as(text, filter(None, names), wanted, staged)
+
+
+def _set_headers_aside(text: Text, names: Sequence[str], staged: Mapping[str, str]) -> None:
+    """Files that were put one behind the other have headers between their rows: one like the first is no row.
+
+    Raises:
+        SourceError: The columns have another order or other names from there on.
+    """
+    if len(staged) < 2:
+        return
+    listed = ", ".join(literal(name) for name in names if name)
+    named = [f"{cell} IN ({listed})" for cell in staged.values()]
+    n_named = " + ".join(f"CAST(coalesce({test}, false) AS INTEGER)" for test in named)
+    is_first = " AND ".join(f"{cell} = {literal(name)}" for name, cell in staged.items())
+    # Of most rows the first two values say that they are no header.
+    found = text.connection.execute(
+        f"""SELECT line, coalesce({is_first}, false) FROM {text.prefix}
+        WHERE ({" OR ".join(named[:2])}) AND 2 * ({n_named}) > {len(named)} ORDER BY line"""
+    ).fetchall()
+    for line, is_alike in found:
+        if not is_alike:
+            what = f"has another header in data line {line}, with other columns than the first"
+            raise SourceError(text.shown, what, "deliver what stands below it as a file of its own")
+    lines = ", ".join(str(line) for line, _ in found)
+    if lines:
+        nothing = ", ".join(f"{cell} = NULL" for cell in staged.values())
+        text.connection.execute(
+            f"UPDATE {text.prefix} SET fault = {literal(UNREADABLE)}, {nothing} WHERE line IN ({lines})"
+        )
 
 
 def read_lines(text: Text, table: str, width: int, picks: Sequence[str], cut: Cut) -> None:

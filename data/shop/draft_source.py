@@ -54,7 +54,7 @@ def source_block(name: str, group: Group, found: Guess, target: Path) -> str:
     else:
         columns = _user_columns(sniffed, found)
     if shape.format == "jsonl":
-        columns = {column: _perhaps(column, value, sniffed) for column, value in columns.items()}
+        columns = {column: _perhaps(column, value, sniffed, found) for column, value in columns.items()}
     lines += ["    columns:", *(f"      {column}: {_line(column, value, found)}" for column, value in columns.items())]
     used = {text for value in columns.values() for text in _texts(value)} | {n for n in found.roles.get("time", [])[:1]}
     used |= set(found.roles.get("event_type", [])[:1])
@@ -222,13 +222,16 @@ def _line(column: str, value: object, found: Guess) -> str:
     text = _flow(value)
     if column == "consent" and found.kind == "users" and str(value).lower() != "consent":
         return f"{text} # check: who says no here has no profile and no recommendations"
+    if column == "user_id" and found.kind == "events" and isinstance(value, dict) and value.get("optional"):
+        return f"{text} # check: lines without it are anonymous"
     return text
 
 
-def _perhaps(column: str, value: object, sniffed: Sniffed) -> object:
-    """Let objects lack a value that some of those seen lack."""
+def _perhaps(column: str, value: object, sniffed: Sniffed, found: Guess) -> object:
+    """Let objects lack a value that some of those seen lack; without the key of a consent nobody has consented."""
     is_always_there = all(len(sniffed.values.get(name, ())) == len(sniffed.rows) for name in _texts(value))
-    if is_always_there or column == "user_id" or (isinstance(value, dict) and "optional" in value):
+    is_needed = column == "consent" or (column == "user_id" and found.kind != "events")
+    if is_always_there or is_needed or (isinstance(value, dict) and "optional" in value):
         return value
     if isinstance(value, dict):
         return {**value, "optional": True}

@@ -21,7 +21,7 @@ from data.shop.instants import instant_sql
 from data.shop.promotions import promotions_query
 from data.shop.reading import stage
 from data.shop.source import ID_COLUMNS, Source
-from data.shop.staging import Staged, literal
+from data.shop.staging import MISSING_KEY, Staged, literal
 
 EPOCH = dt.date(1970, 1, 1)
 """The `day` of rows without a readable time."""
@@ -38,6 +38,10 @@ class Batch:
     from many lines, in any."""
     unmapped: tuple[str, ...]
     """Columns of the file that the shop file does not name."""
+    absent: tuple[str, ...]
+    """Columns that the file lacks, where they are `optional`."""
+    lacking: Mapping[str, tuple[int, int]]
+    """Key -> lines that are set aside because they lack it, and the first of them."""
 
 
 def read_batch(
@@ -59,8 +63,9 @@ def read_batch(
         limit: Read no more than this many lines.
 
     Returns:
-        The rows, and the columns that were left out. Lines that cannot be read have `fault` unreadable_line and no
-        values; rows that a filter rejects have its reason as `fault`.
+        The rows, and how the file's columns differ from the mapped ones. Lines that cannot be read have `fault`
+        unreadable_line and no values; rows that a filter rejects have its reason as `fault`, and JSON lines that lack a
+        mapped key missing_key.
 
     Raises:
         SourceError: The file as a whole is unusable.
@@ -74,18 +79,19 @@ def read_batch(
         origin = f"{literal(source)} AS source, {literal(file.name)} AS file, {literal(file.sha256)} AS file_sha256"
         rows = cursor.sql(f"SELECT * EXCLUDE (line), {origin}, line FROM ({query})").to_arrow_table()
         cursor.unregister("people")
-        unmapped = staged.unmapped
+        lacking = _lacking(cursor, declared, staged)
+        unmapped, absent = staged.unmapped, staged.absent
     rows = rows.cast(raw_table(source, declared.kind).arrow_schema())
     lines = rows["line"].to_numpy()
     is_ordered = declared.kind == "promotions" or (lines[1:] > lines[:-1]).all()
-    return Batch(rows if is_ordered else rows.sort_by("line"), unmapped)
+    return Batch(rows if is_ordered else rows.sort_by("line"), unmapped, absent, lacking)
 
 
 def _query(connection: duckdb.DuckDBPyConnection, source: Source, staged: Staged, zone: str) -> str:
     """Render the raw rows of a staged file, each with the line that it stands in."""
     if source.kind == "promotions":
         texts = {name: said(text) for name, text in staged.columns.items()}
-        fault = _fault(source.filters, staged.columns)
+        fault = _fault(source.filters, staged)
         return promotions_query(source, staged, field_texts(source, staged, zone), texts, fault, zone)
     named = _named(source, staged, zone)
     return _events_query(connection, source, named) if source.kind == "events" else _records_query(source, named)
@@ -125,14 +131,18 @@ def wanted_columns(source: Source) -> dict[str, bool]:
     Returns:
         Source column -> whether a file may lack it.
     """
-    wanted = {name: column.optional for column in source.columns.values() for name in column.sources}
+    uses = [(name, column.optional) for column in source.columns.values() for name in column.sources]
     if source.event_type and source.event_type.column:
-        wanted[source.event_type.column] = False
+        uses.append((source.event_type.column, False))
     if source.time:
-        wanted[source.time.column] = False
+        uses.append((source.time.column, False))
     if source.valid:
-        wanted |= dict.fromkeys(source.valid.columns, False)
-    return wanted | {rule.column: False for rule in source.filters}
+        uses += [(name, False) for name in source.valid.columns]
+    uses += [(rule.column, rule.optional) for rule in source.filters]
+    wanted: dict[str, bool] = {}
+    for name, is_optional in uses:
+        wanted[name] = wanted.get(name, True) and is_optional
+    return wanted
 
 
 def _people(connection: duckdb.DuckDBPyConnection, source: Source, staged: Staged, key: bytes) -> pa.Table:
@@ -155,7 +165,7 @@ def _people(connection: duckdb.DuckDBPyConnection, source: Source, staged: Stage
 def _named(source: Source, staged: Staged, zone: str) -> str:
     """Render (line, fault, contract columns) of the staged rows, persons as pseudonyms."""
     fields = field_texts(source, staged, zone)
-    fault = _fault(source.filters, staged.columns)
+    fault = _fault(source.filters, staged)
     columns = [field.name for field in FIELDS[source.kind] if field.name not in ("fault", "day")]
     if source.kind == "events" and "other_id" in source.columns:
         columns.append("other_id")
@@ -210,16 +220,34 @@ def _events_query(connection: duckdb.DuckDBPyConnection, source: Source, named: 
     return f"SELECT {columns}, line FROM ({named})"
 
 
-def _fault(filters: tuple[Filter, ...], texts: Mapping[str, str]) -> str:
-    """Render the fault of a staged row: its own, else the reason of the first filter that rejects it."""
+def _fault(filters: tuple[Filter, ...], staged: Staged) -> str:
+    """Render the fault of a staged row: its own, the reason of the first filter that rejects it, or a missing key.
+
+    A filter may be there to leave out what other keys are for, so that it comes before the keys that it does not ask.
+    """
     cases = ""
     for rule in filters:
-        text = texts[rule.column]
+        text = staged.columns[rule.column]
         if rule.drop_matching is not None:
             test = f"regexp_matches({text}, {literal(rule.drop_matching)})"
         elif rule.drop_values:
             test = f"trim({text}) IN ({', '.join(map(literal, rule.drop_values))})"
         else:
             test = f"trim({text}) IS NULL OR trim({text}) NOT IN ({', '.join(map(literal, rule.keep_values))})"
+        if lacks := staged.lacks.get(rule.column):
+            cases += f" WHEN {lacks} THEN {literal(MISSING_KEY)}"
         cases += f" WHEN {test} THEN {literal(rule.reason)}"
+    if staged.lacks:
+        cases += f" WHEN {' OR '.join(staged.lacks.values())} THEN {literal(MISSING_KEY)}"
     return f"CASE WHEN fault IS NOT NULL THEN fault{cases} END"
+
+
+def _lacking(connection: duckdb.DuckDBPyConnection, source: Source, staged: Staged) -> dict[str, tuple[int, int]]:
+    """Return the keys that lines are set aside for, each with the number of its lines and the first of them."""
+    if not staged.lacks:
+        return {}
+    counts = ", ".join(f"count(*) FILTER ({test}), min(line) FILTER ({test})" for test in staged.lacks.values())
+    aside = f"{_fault(source.filters, staged)} = {literal(MISSING_KEY)}"
+    [found] = connection.execute(f"SELECT {counts} FROM {staged.table} WHERE {aside}").fetchall()
+    pairs = zip(staged.lacks, found[::2], found[1::2], strict=True)
+    return {name: (count, first) for name, count, first in pairs if count}

@@ -101,6 +101,11 @@ def _look_at_files(
         if name not in found.rows:
             found.rows[name] = batch.rows.sort_by("line").slice(0, n)
             found.problems += _judge(connection, name, shop.sources[name], shop.calendar, batch.rows)
+            found.problems += [
+                f"{name}: {count} of the first {batch.rows.num_rows} rows lack '{key}' (first in line {line}); map the "
+                "key that they have instead, or mark the column optional: true."
+                for key, (count, line) in batch.lacking.items()
+            ]
             if shop.sources[name].kind in ("events", "promotions"):
                 found.referring[name] = batch.rows
 

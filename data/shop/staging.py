@@ -6,7 +6,7 @@ The table is `(line BIGINT, fault VARCHAR, s0 VARCHAR, s1 VARCHAR, ...)`; how a 
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -14,6 +14,7 @@ import duckdb
 from data.shop.errors import SourceError
 
 UNREADABLE = "unreadable_line"
+MISSING_KEY = "missing_key"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Staged:
     """Source column -> the column of the table that holds it, as text or as the file types it; NULL likewise."""
     unmapped: tuple[str, ...] = ()
     """Columns of the file that nobody asked for, sorted; of JSON lines the keys of any line."""
+    absent: tuple[str, ...] = ()
+    """Columns that the file lacks and may lack, sorted; they are null."""
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    """Of JSON lines: source column that no line may lack -> SQL boolean, whether this one does."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,10 @@ def literal(text: str) -> str:
 
 
 def staged_as(text: Text, names: Iterable[str], wanted: Mapping[str, bool], staged: Mapping[str, str]) -> Staged:
-    """Say which columns of a file were staged as which of its table, and which are left out."""
+    """Say which columns of a file were staged as which of its table, and which are left out or absent."""
     columns = {name: staged.get(name, "NULL") for name in wanted}
-    return Staged(text.prefix, columns, columns, tuple(sorted(set(names) - set(wanted))))
+    unmapped, absent = set(names) - set(wanted), set(wanted) - set(staged)
+    return Staged(text.prefix, columns, columns, tuple(sorted(unmapped)), tuple(sorted(absent)))
 
 
 def choose_columns(
@@ -77,7 +83,7 @@ def choose_columns(
     missing = [name for name, is_optional in wanted.items() if name not in names and not is_optional]
     if missing:
         # The file's own first line is not quoted: without a header it would be somebody's data.
-        close = difflib.get_close_matches(missing[0], names, n=1)
+        close = difflib.get_close_matches(missing[0], [name for name in names if name not in wanted], n=1)
         marks = [mark for mark in (",", ";", "\t", "|", "::") if mark != delimiter]
         other = [mark for mark in marks if len(names) == 1 and mark in names[0]]
         if other:

@@ -334,6 +334,20 @@ def test_nested_events_whose_days_lack_what_did_not_happen(tmp_path: Path) -> No
     assert event_type is not None and event_type.values["wishlist"] == "favourite", "a word of the last day alone"
 
 
+def test_objects_may_lack_who_it_was_but_never_whether_they_agreed(tmp_path: Path) -> None:
+    visits = ({"ts": f"2024-01-0{1 + n % 9}", "sku": f"i{n % 7}", "page": "x"} for n in range(ROWS))
+    visits = ({**visit, "user_id": f"u{n % 9}"} if n % 3 else visit for n, visit in enumerate(visits))
+    objects(tmp_path / "views.jsonl", visits)
+    people = ({"user_id": f"u{n}", "newsletter": "yes", "level": "gold"} for n in range(25))
+    objects(tmp_path / "customers.jsonl", (one if n % 5 else {"user_id": f"v{n}"} for n, one in enumerate(people)))
+    text, shop, shown = drafted(tmp_path)
+    assert shop.sources["views"].columns["user_id"].optional and "# check: lines without it are anonymous" in text
+    columns = shop.sources["customers"].columns
+    assert columns["attributes"].optional and not columns["consent"].optional and not columns["user_id"].optional
+    [problem] = shown.problems
+    assert "customers: 5 of the first 25 rows lack 'newsletter' (first in line 1)" in problem
+
+
 @pytest.mark.parametrize(
     ("written", "form", "first"),
     [
