@@ -15,7 +15,6 @@ from data.build import Outcome
 from data.connectors import landing_files
 from data.contracts.schema import Frozen
 from data.ingest import (
-    ROWS_PER_COMMIT,
     append_rows,
     calendar_days,
     held_digests,
@@ -32,6 +31,9 @@ from data.shop.instants import instant_sql
 from data.sql_pull import Mark, Part, absent_columns, check_watermark, pull, pull_whole, unmapped_columns
 from data.sql_source import OpenTable, Value, open_table
 from data.workspace import Workspace
+
+ROWS_PER_COMMIT = 500_000
+"""Rows of a pull that are in memory at once: fewer than of files, whose size their owner chooses."""
 
 
 class Waiting(Frozen):
