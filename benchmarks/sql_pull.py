@@ -79,7 +79,8 @@ def _peak() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000])
-    parser.add_argument("--database")
+    parser.add_argument("--database", help="another database than an SQLite file of its own")
+    parser.add_argument("--whole", action="store_true", help="without a watermark, which reads the table at once")
     parser.add_argument("--pull", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.pull:
@@ -90,7 +91,7 @@ def main() -> None:
             folder = Path(name)
             url = asked.database or f"sqlite:///{folder / 'shop.db'}"
             fill(url, rows)
-            (folder / "shop.yaml").write_text(SHOP)
+            (folder / "shop.yaml").write_text(SHOP.replace("    watermark: id\n", "") if asked.whole else SHOP)
             environment = os.environ | {"PULLED_DATABASE": url, "PORTRAIT_KEY": "ab" * 32}
             command = [sys.executable, __file__, "--pull", str(folder)]
             print(
