@@ -45,7 +45,12 @@ TABLE = "create table portrait_orders (id bigint, customer text, sku text, qty i
 FILL = """insert into portrait_orders with recursive n(i) as (select 1 union all select i + 1 from n where i < {rows})
 select i, 'customer-' || (i * 7919 % 100000), 'sku-' || (i * 31 % 20000), 1 + i % 4, (i % 90) || '.50',
     '2024-01-' || substr('0' || (1 + i % 28), -2) || ' 10:00:00', 'basket-' || (i / 3) from n"""
-FILL_POSTGRESQL = FILL.replace("substr('0' || (1 + i % 28), -2)", "lpad((1 + i % 28)::text, 2, '0')")
+# psycopg takes a single percent sign for a parameter; integers of PostgreSQL have 32 bits unless they are cast.
+FILL_POSTGRESQL = (
+    FILL.replace("substr('0' || (1 + i % 28), -2)", "lpad((1 + i % 28)::text, 2, '0')")
+    .replace("select 1 union", "select 1::bigint union")
+    .replace("%", "%%")
+)
 
 
 def fill(url: str, rows: int) -> None:

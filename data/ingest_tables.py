@@ -28,7 +28,8 @@ from data.pseudonym import load_key
 from data.shapes import Shape, shape_of
 from data.shop.errors import ShopError, SourceError
 from data.shop.instants import instant_sql
-from data.sql_pull import Mark, Part, absent_columns, check_watermark, pull, pull_whole, unmapped_columns
+from data.sql_marks import Mark
+from data.sql_pull import Part, absent_columns, check_watermark, pull, pull_whole, unmapped_columns
 from data.sql_source import OpenTable, Value, open_table
 from data.workspace import Workspace
 
