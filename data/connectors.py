@@ -1,9 +1,8 @@
 """Where a shop's files are: local paths, globs, any fsspec URL and files carried by installed packages.
 
-Finding, hashing, fetching and unpacking; what stands in a file is the business of `data.shop`.
+Finding, hashing and fetching; what stands in a file is the business of `data.shop`.
 """
 
-import codecs
 import hashlib
 import importlib.util
 import os
@@ -19,14 +18,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
-import pyarrow as pa
 
 from data.digests import Digests
 from data.shop.config import Shop
 from data.shop.errors import ShopError, SourceError
-from data.shop.source import COMPRESSIONS, format_of
+from data.shop.source import format_of
 
-CHUNK_BYTES = 1 << 20
 PACKAGE_SCHEME = "package:"
 S3_SCHEMES = ("s3://", "s3a://")
 _S3_OPTIONS = {"config_kwargs": {"connect_timeout": 4, "read_timeout": 60, "retries": {"max_attempts": 1}}}
@@ -179,51 +176,6 @@ def _same_bytes(file: SourceFile, copy: Path) -> None:
     with copy.open("rb") as stream:
         if hashlib.file_digest(stream, "sha256").hexdigest() != file.sha256:
             raise SourceError(file.path, "was replaced while it was read", "run again once it is complete")
-
-
-@contextmanager
-def plain_text(path: Path, encoding: str, shown: str) -> Iterator[Path]:
-    """Make a text file available unpacked and in UTF-8: itself when it is that already, else a temporary copy.
-
-    DuckDB reads .gz and .zst too, but takes half a .zst for a whole file and does not check a .gz's sum (measured
-    with 2.0.0), so that files are unpacked here, where damage is an error.
-
-    Args:
-        path: Local file, possibly ending in .gz or .zst.
-        encoding: Encoding of the text.
-        shown: How messages name the file.
-
-    Yields:
-        Path of the plain file.
-
-    Raises:
-        SourceError: The packing is damaged or cut short, the text is empty or not in that encoding.
-    """
-    is_utf8 = codecs.lookup(encoding).name in ("utf-8", "ascii", "utf-8-sig")
-    if path.suffix not in COMPRESSIONS and is_utf8:
-        yield path
-        return
-    with tempfile.NamedTemporaryFile(prefix="portrait-", suffix=".txt") as target:
-        decoder = None if is_utf8 else codecs.getincrementaldecoder(encoding)()
-        try:
-            with pa.input_stream(str(path), compression=_packing(path)) as stream:
-                while chunk := stream.read(CHUNK_BYTES):
-                    target.write(decoder.decode(chunk).encode() if decoder else chunk)
-            if decoder:
-                target.write(decoder.decode(b"", final=True).encode())
-        except UnicodeDecodeError:
-            raise SourceError(shown, f"is not {encoding} text", "correct csv.encoding of the source") from None
-        except OSError as error:
-            reason = str(error).splitlines()[0]
-            raise SourceError(shown, f"is damaged or cut short ({reason})", "deliver the file again") from None
-        if target.tell() == 0:
-            raise SourceError(shown, "holds no text", "deliver it again or remove it")
-        target.flush()
-        yield Path(target.name)
-
-
-def _packing(path: Path) -> str | None:
-    return {".gz": "gzip", ".zst": "zstd"}.get(path.suffix)
 
 
 def filled(declared: str, field: str, shop: Shop, environment: Mapping[str, str]) -> str:

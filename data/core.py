@@ -173,8 +173,9 @@ def rows_sql(shop: Shop, kind: str) -> dict[str, str]:
     """Rendered models of items or users: `checked`, and one per table that reads it."""
     own = {"items": ("c.item_id", "cast(null as varchar)"), "users": ("c.user_id", "c.user_id")}[kind]
     quarantine = model("core/rows_quarantine", checked=f"{kind}_checked", row_id=own[0], user_id=own[1])
+    asking = [name for name, source in shop.sources.items() if source.kind == "users" and "consent" in source.columns]
     return {
-        "checked": model(f"core/{kind}_checked", is_resolved=shop.has_identities),
+        "checked": model(f"core/{kind}_checked", is_resolved=shop.has_identities, asking=asking),
         f"core.{kind}_quarantine": quarantine,
         f"core.{kind}": model(f"core/{kind}"),
     }

@@ -1,12 +1,12 @@
 """Landing: every file of a source enters its raw table exactly once, told by the digest of its bytes.
 
-A column that the shop file maps and a file lacks refuses that file; a column that it does not map is left out, and
-said: once in the log, and with every publication in the note `unmapped_columns`.
+A column that the shop file maps and a file lacks refuses that file, unless it is optional; how a file's columns differ
+otherwise is said in the log when it changes, and with every publication in its notes (`data.shapes`).
 Ids become pseudonyms here, before anything is written; nothing after this module sees a raw id.
 """
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from data.contracts.raw import PUBLIC
 from data.lake import digest
 from data.pseudonym import load_key
 from data.quality import batch_measures, failures, prove
+from data.shapes import Shape, shape_of
 from data.shop.errors import ShopError, SourceError
 from data.shop.mapping import Batch, read_batch
 from data.withdrawn import withdrawn
@@ -28,7 +29,6 @@ NO_DAY = date(1970, 1, 1)
 """Partition of rows whose time does not parse or lies outside the calendar; every row of it is quarantined."""
 
 ROWS_PER_COMMIT = 2_000_000
-SHOWN_COLUMNS = 20
 
 
 def today() -> date:
@@ -84,7 +84,7 @@ def ingest(workspace: Workspace, source: str, tell: Callable[[str], None]) -> tu
     key = load_key(workspace.settings.keys / "pseudonym.key")
     taken: set[str] = set()
     parts: list[pa.Table] = []
-    left_out = set() if is_remapped else told_unmapped(workspace, source)
+    shape = Shape(source) if is_remapped else shape_of(workspace, source)
     for number, file in enumerate(new, 1):
         try:
             if file.sha256 not in taken:
@@ -92,40 +92,25 @@ def ingest(workspace: Workspace, source: str, tell: Callable[[str], None]) -> tu
                 parts.append(contract.conform(batch.rows))
                 taken.add(file.sha256)
                 tell(f"{source}: {file.name}, {parts[-1].num_rows:,} rows ({number} of {len(new)} new files)")
-                tell_unmapped(source, file.name, set(batch.unmapped) - left_out, tell)
-                left_out |= set(batch.unmapped)
+                shape.tell(file.name, batch, tell)
         except SourceError as error:
             problems.append(str(error))
         if parts and (number == len(new) or sum(p.num_rows for p in parts) >= ROWS_PER_COMMIT):
-            append_rows(workspace, source, parts, unmapped=left_out, overwrite=is_remapped)
+            append_rows(workspace, source, parts, shape, overwrite=is_remapped)
             parts, is_remapped = [], False
     if problems and not taken and not held:
         raise ShopError(" ".join(problems))
-    return landed(workspace, source, is_reused=not taken, unmapped=left_out), problems
+    return landed(workspace, source, shape, is_reused=not taken), problems
 
 
-def landed(workspace: Workspace, source: str, *, is_reused: bool, unmapped: Collection[str]) -> Outcome:
+def landed(workspace: Workspace, source: str, shape: Shape, *, is_reused: bool) -> Outcome:
     """The raw table as it stands after landing, founded empty if nothing ever landed."""
     contract = workspace.raw(source)
     if workspace.lake.published(contract.key) is None:
-        append_rows(workspace, source, [contract.arrow_schema().empty_table()], unmapped=unmapped)
+        append_rows(workspace, source, [contract.arrow_schema().empty_table()], shape)
     published = workspace.lake.published(contract.key)
     assert published is not None, "the table was just written"
     return Outcome(published=published, verdicts=published_verdicts(published), is_reused=is_reused)
-
-
-def told_unmapped(workspace: Workspace, source: str) -> set[str]:
-    """Columns of a source that are known to be left out: of what its raw table holds."""
-    found = workspace.lake.published(workspace.raw(source).key)
-    return set(json.loads(found.notes.get("unmapped_columns", "[]"))) if found else set()
-
-
-def tell_unmapped(source: str, name: str, unmapped: Collection[str], tell: Callable[[str], None]) -> None:
-    """Say which columns of a file or table are left out, and were not before."""
-    if unmapped:
-        listed = ", ".join(f"'{column}'" for column in sorted(unmapped)[:SHOWN_COLUMNS])
-        more = f" and {len(unmapped) - SHOWN_COLUMNS} more" if len(unmapped) > SHOWN_COLUMNS else ""
-        tell(f"{source}: {name} has columns that the shop file does not map and that are left out: {listed}{more}")
 
 
 def _readable(files: Sequence[SourceFile]) -> tuple[list[SourceFile], list[str]]:
@@ -186,7 +171,7 @@ def read_rows(workspace: Workspace, source: str, file: SourceFile, key: bytes) -
         in_calendar = f"case when day between date '{start}' and date '{end}' then day else date '{NO_DAY}' end"
         day = in_calendar if declared.time is not None else f"date '{start}'"
         rows = connection.sql(f"select * replace ({day} as day) from landed order by day, line").to_arrow_table()
-        return Batch(rows, batch.unmapped)
+        return replace(batch, rows=rows)
 
 
 def _limits(workspace: Workspace, kind: str) -> dict[str, str | bool | int | float | list[str]]:
@@ -203,8 +188,8 @@ def append_rows(
     workspace: Workspace,
     source: str,
     parts: Sequence[pa.Table],
+    shape: Shape,
     *,
-    unmapped: Collection[str],
     overwrite: bool = False,
     notes: Mapping[str, str] | None = None,
 ) -> None:
@@ -214,7 +199,7 @@ def append_rows(
         workspace: the shop.
         source: name of the source.
         parts: rows, at least one table of them.
-        unmapped: columns of the source that are left out, of these rows and of those published before.
+        shape: how the columns of the source differ from those mapped.
         overwrite: the rows replace everything that the table holds.
         notes: further facts for the commit.
 
@@ -229,7 +214,7 @@ def append_rows(
     said = failures(contract, verdicts)
     if said:
         raise Refused(contract.key, said, verdicts)
-    said_too = {"unmapped_columns": json.dumps(sorted(unmapped), ensure_ascii=False), **(notes or {})}
+    said_too = {**shape.notes(), **(notes or {})}
     said_too |= {"verdicts": packed(verdicts), "mapping": _mapping(workspace, source)}
     files = digest(sorted(rows.column("file_sha256").unique().to_pylist()))
     workspace.lake.append(contract, rows, fingerprint=files, notes=said_too, overwrite=overwrite)
@@ -245,6 +230,7 @@ def _mapping(workspace: Workspace, source: str) -> str:
     apart |= {name for name in ("returns", "valid") if getattr(declared, name) is None} | {"public"}
     exclude: dict[str, Any] = dict.fromkeys(apart, True)
     ways = set() if declared.kind == "promotions" else {"absent", "labels"}
+    exclude["filters"] = {n: {"optional"} for n, rule in enumerate(declared.filters) if not rule.optional}
     # What is missing or out of range is judged by core, after landing.
     exclude["columns"] = {"__all__": {"missing", "unparsable", "out_of_range", *ways}}
     return digest(declared.model_dump(mode="json", exclude=exclude), shop.timezone, calendar)

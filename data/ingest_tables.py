@@ -15,7 +15,6 @@ from data.build import Outcome
 from data.connectors import landing_files
 from data.contracts.schema import Frozen
 from data.ingest import (
-    ROWS_PER_COMMIT,
     append_rows,
     calendar_days,
     held_digests,
@@ -23,16 +22,19 @@ from data.ingest import (
     landed,
     landed_days,
     read_rows,
-    tell_unmapped,
-    told_unmapped,
 )
 from data.lake import digest
 from data.pseudonym import load_key
+from data.shapes import Shape, shape_of
 from data.shop.errors import ShopError, SourceError
 from data.shop.instants import instant_sql
-from data.sql_pull import Mark, Part, check_watermark, pull, pull_whole, unmapped_columns
+from data.sql_marks import Mark
+from data.sql_pull import Part, absent_columns, check_watermark, pull, pull_whole, unmapped_columns
 from data.sql_source import OpenTable, Value, open_table
 from data.workspace import Workspace
+
+ROWS_PER_COMMIT = 500_000
+"""Rows of a pull that are in memory at once: fewer than of files, whose size their owner chooses."""
 
 
 class Waiting(Frozen):
@@ -74,7 +76,7 @@ def ingest_table(workspace: Workspace, source: str, tell: Callable[[str], None])
         problems.append(str(error))
         if not landing.rows_held and not landing.taken:
             raise ShopError(" ".join(problems)) from None
-    return landed(workspace, source, is_reused=not landing.taken, unmapped=landing.unmapped), problems
+    return landed(workspace, source, landing.shape, is_reused=not landing.taken), problems
 
 
 def waiting_rows(workspace: Workspace, source: str) -> Waiting | None:
@@ -129,13 +131,11 @@ class _Landing:
         published = workspace.lake.published(self.contract.key)
         self.rows_held = published.rows if published else 0
         self.is_remapped = published is not None and not is_mapping_held(workspace, source)
-        self.unmapped = set() if self.is_remapped else told_unmapped(workspace, source)
+        self.shape = Shape(source) if self.is_remapped else shape_of(workspace, source)
         self.taken = 0
 
     def run(self, table: OpenTable, folder: Path) -> None:
-        left_out = set(unmapped_columns(table))
-        tell_unmapped(self.source, table.name, left_out - self.unmapped, self.tell)
-        self.unmapped |= left_out
+        self.shape.tell_columns(table.name, unmapped_columns(table), absent_columns(table), self.tell)
         if table.declared.watermark is None:
             self._replace(table, folder)
         else:
@@ -185,9 +185,7 @@ class _Landing:
     def _publish(self, part: Part, notes: dict[str, str]) -> None:
         batch = read_rows(self.workspace, self.source, part.file, self.key)
         rows = self.contract.conform(batch.rows)
-        append_rows(
-            self.workspace, self.source, [rows], unmapped=self.unmapped, overwrite=self.is_remapped, notes=notes
-        )
+        append_rows(self.workspace, self.source, [rows], self.shape, overwrite=self.is_remapped, notes=notes)
         self.is_remapped = False
         self.taken += part.rows
         self.tell(f"{self.source}: {part.file.name}, {rows.num_rows:,} rows")

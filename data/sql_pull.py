@@ -9,7 +9,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,43 +18,14 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from data.connectors import SourceFile
-from data.contracts.schema import Frozen
 from data.shop.errors import SourceError
 from data.shop.mapping import wanted_columns
-from data.shop.reading import choose_columns
+from data.shop.staging import choose_columns
+from data.sql_marks import MOST_TIES, WHOLE, Mark, Tally, Ties, is_same, short
 from data.sql_source import OpenTable, Value
 
 CHUNK_ROWS = 20_000
 """Rows that are Python objects at once."""
-MOST_TIES = 10_000
-"""Rows at one value of the watermark whose digests are remembered; of more, only their number and sum are."""
-_WHOLE = 1 << 256
-
-
-class Ties(Frozen):
-    """The rows that are held at one value of a watermark, as a multiset of keyed digests."""
-
-    count: int = 0
-    """Rows."""
-    total: str = "0"
-    """Sum of their digests modulo 2^256, hexadecimal."""
-    digests: dict[str, int] | None = {}
-    """Digest -> how often; None for more than `MOST_TIES` rows."""
-
-
-class Mark(Frozen):
-    """How far a table is published: a note of the commit that published its last rows."""
-
-    origin: str
-    """Digest of the table or query and the watermark that this is about."""
-    value: Value
-    """Greatest published value of the watermark."""
-    pulls: int
-    """Files made of the table so far."""
-    rows: int
-    """Rows in them."""
-    ties: Ties
-    """The rows held at `value`."""
 
 
 @dataclass(frozen=True)
@@ -88,27 +58,6 @@ class Part:
     """How far the table is published once they are; None for a whole table."""
 
 
-class _Tally:
-    """A multiset of rows while it grows."""
-
-    def __init__(self, held: Ties | None = None) -> None:
-        held = held or Ties()
-        self.count, self.total = held.count, int(held.total, 16)
-        self.digests = None if held.digests is None else Counter(held.digests)
-
-    def add(self, digest: bytes) -> None:
-        self.count += 1
-        self.total = (self.total + int.from_bytes(digest)) % _WHOLE
-        if self.digests is not None:
-            self.digests[_short(digest)] += 1
-            if self.count > MOST_TIES:
-                self.digests = None
-
-    def ties(self) -> Ties:
-        digests = None if self.digests is None else dict(self.digests)
-        return Ties(count=self.count, total=f"{self.total:x}", digests=digests)
-
-
 def pull(
     table: OpenTable, key: bytes, folder: Path, *, mark: Mark | None, origin: str, part_rows: int
 ) -> Iterator[Part]:
@@ -132,13 +81,13 @@ def pull(
     names = _chosen(table)
     query = table.beyond(held).add_columns(*_texts(table, names), table.text(table.watermark).label("portrait_mark"))
     writer = _Writer(folder / "pull.parquet", names)
-    seen = _Tally()
+    seen = Tally()
     fresh = _fresh(table, _rows(table, query.order_by(table.watermark), table.bound(held)), key, mark, seen)
-    value, tally = (mark.value, _Tally(mark.ties)) if mark else (None, _Tally())
+    value, tally = (mark.value, Tally(mark.ties)) if mark else (None, Tally())
     done = mark or Mark(origin=origin, value="", pulls=0, rows=0, ties=Ties())
     for row, at, digest in fresh:
-        if value is None or not _is_same(at, value):
-            value, tally = at, _Tally()
+        if value is None or not is_same(at, value):
+            value, tally = at, Tally()
         tally.add(digest)
         writer.add(row, digest)
         if writer.rows == part_rows:
@@ -191,6 +140,12 @@ def unmapped_columns(table: OpenTable) -> tuple[str, ...]:
     return tuple(sorted(set(table.columns) - set(wanted_columns(table.declared)) - {table.declared.watermark or ""}))
 
 
+def absent_columns(table: OpenTable) -> tuple[str, ...]:
+    """Columns that a table lacks, sorted, where the shop file says that it may; others are an error of the pull."""
+    wanted = wanted_columns(table.declared)
+    return tuple(sorted(name for name in set(wanted) - set(table.columns) if wanted[name]))
+
+
 def _chosen(table: OpenTable) -> list[str]:
     return choose_columns(table.place, table.columns, wanted_columns(table.declared))
 
@@ -209,7 +164,7 @@ def _rows(table: OpenTable, query: sa.Select[Any], bound: Mapping[str, Value]) -
 
 
 def _fresh(
-    table: OpenTable, rows: Iterator[tuple[Any, ...]], key: bytes, mark: Mark | None, seen: _Tally
+    table: OpenTable, rows: Iterator[tuple[Any, ...]], key: bytes, mark: Mark | None, seen: Tally
 ) -> Iterator[tuple[tuple[Any, ...], Value, bytes]]:
     """Rows that are not held yet, with their watermark and digest; those at the mark come first."""
     known = Counter(mark.ties.digests) if mark and mark.ties.digests is not None else None
@@ -217,12 +172,12 @@ def _fresh(
     for *values, at in rows:
         row = tuple(values)
         digest = _digest((*row, at), key)
-        if mark and at_mark and _is_same(at, mark.value):
+        if mark and at_mark and is_same(at, mark.value):
             if known is None:
                 seen.add(digest)
                 continue
-            if known[_short(digest)] > 0:
-                known[_short(digest)] -= 1
+            if known[short(digest)] > 0:
+                known[short(digest)] -= 1
                 continue
         elif mark and at_mark:
             at_mark = False
@@ -232,7 +187,7 @@ def _fresh(
         _same_ties(table, mark, seen)
 
 
-def _same_ties(table: OpenTable, mark: Mark, seen: _Tally) -> None:
+def _same_ties(table: OpenTable, mark: Mark, seen: Tally) -> None:
     if mark.ties.digests is None and (seen.count, f"{seen.total:x}") != (mark.ties.count, mark.ties.total):
         what = (
             f"changed among its {mark.ties.count:,} rows with {table.declared.watermark} {mark.value}, "
@@ -254,7 +209,7 @@ class _Writer:
     def add(self, row: tuple[Any, ...], digest: bytes) -> None:
         self.chunk.append(tuple(map(_text, row)))
         self.rows += 1
-        self.tally = (self.tally + int.from_bytes(digest)) % _WHOLE
+        self.tally = (self.tally + int.from_bytes(digest)) % WHOLE
         if len(self.chunk) == CHUNK_ROWS:
             self._flush()
 
@@ -274,7 +229,7 @@ class _Writer:
         self.rows, self.tally, self.stream = 0, 0, None
         return digest, rows
 
-    def finish(self, name: str, done: Mark, origin: str, value: Value, tally: _Tally) -> Part:
+    def finish(self, name: str, done: Mark, origin: str, value: Value, tally: Tally) -> Part:
         """Finish a part that follows what is `done`; the same rows after other ones are another file."""
         digest, rows = self.close(f"{origin}:{done.pulls}")
         pulls = done.pulls + 1
@@ -294,17 +249,3 @@ def _text(value: object) -> str | None:
 
 def _digest(row: tuple[Any, ...], key: bytes) -> bytes:
     return hashlib.blake2b(repr(row).encode("utf-8", "surrogatepass"), key=key, digest_size=32).digest()
-
-
-def _short(digest: bytes) -> str:
-    return digest[:12].hex()
-
-
-def _is_same(one: Value, other: Value) -> bool:
-    """Whether two watermarks are one: PostgreSQL keeps 1.0 and 1.00 apart in text, but not in order."""
-    if one == other or not (isinstance(one, str) and isinstance(other, str)):
-        return one == other
-    try:
-        return Decimal(one) == Decimal(other)
-    except InvalidOperation:
-        return False

@@ -66,8 +66,14 @@ def _number(name: str, limit: str, kind: Literal["events", "items"] = "events") 
 REASONS: tuple[Reason, ...] = (
     Reason(
         name="unreadable_line",
-        meaning="The line has too few or too many fields, an open quote, or is no JSON object.",
+        meaning="The line has too few or too many fields, an open quote, is no JSON object, or is a header once more.",
         remedy="correct the line and deliver the file again; if all lines have it, correct `csv.quote` or `csv.escape`",
+        kinds=ALL_KINDS,
+    ),
+    Reason(
+        name="missing_key",
+        meaning="The JSON line lacks a key that the shop file maps; the log says which.",
+        remedy="map the key that the line has instead, or mark the column `optional: true` if lines may lack it",
         kinds=ALL_KINDS,
     ),
     Reason(

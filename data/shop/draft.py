@@ -15,7 +15,7 @@ from data.shop.guess import Guess, guess
 from data.shop.guess_promotions import WEEK_ONE
 from data.shop.load import parse_shop
 from data.shop.mapping import EPOCH, days_in_file
-from data.shop.relations import Found, align_items, own_items, set_vague_aside, wanted_join, week_one
+from data.shop.relations import Found, align_items, link_events, own_items, set_vague_aside, wanted_join, week_one
 
 _SAYS_NOTHING = ("data", "dataset", "datasets", "files", "export", "csv", "raw", "input", "archive", "dump")
 _TEST_DAYS = 28
@@ -43,10 +43,11 @@ def draft(folder: Path, target: Path | None = None, declared_users: int | None =
     notes += [_not_used(*one, folder) for one in found if one[1].kind is None]
     if not any(guessed.kind == "events" for _, guessed in found):
         raise ShopError(_no_events(folder, found, notes))
+    kinds = link_events(found)
     blocks = _blocks(found, target)
     if first := week_one(found):
         blocks = [block.replace(WEEK_ONE, first.isoformat()) for block in blocks]
-    return _finished(folder, target, declared_users, blocks, notes)
+    return _finished(folder, target, declared_users, blocks, notes, kinds)
 
 
 def _blocks(found: list[Found], target: Path) -> list[str]:
@@ -59,7 +60,8 @@ def _blocks(found: list[Found], target: Path) -> list[str]:
         if guessed.kind is None:
             continue
         name = _unique(slug(group.name), names)
-        blocks.append(source_block(name, group, guessed, target))
+        block = source_block(name, group, guessed, target)
+        blocks.append(_suggested(block, guessed) if guessed.kind == "identities" and not guessed.joins else block)
         if guessed.kind == "events" and "item_id" in guessed.roles:
             without_catalogue.append((name, (group, guessed)))
     if not has_catalogue:
@@ -69,11 +71,23 @@ def _blocks(found: list[Found], target: Path) -> list[str]:
     return blocks
 
 
+def _suggested(block: str, found: Guess) -> str:
+    """Write a source of identities as a comment: nothing in its file says that anybody had proved who they are."""
+    other = f"{{column: {found.roles['other_id'][0]}, identifier: {found.identifier}}}"
+    told = (
+        "These lines seem to join two ids of one person. Nobody is joined unasked: take the marks away only if each",
+        "line that is kept is a log-in, or another proof of who it was. Then write at the top",
+        f"`identity: {{kinds: [user, {found.identifier}]}}`, and in events with that column `other_id: {other}`.",
+    )
+    lines = [*told, *(line.removeprefix("  ") for line in block.splitlines())]
+    return "".join(f"  # {line}\n" for line in lines)
+
+
 def _not_used(group: Group, guessed: Guess, folder: Path) -> str:
     shape = group.sniffed.shape
     listed = ", ".join(shape.names[:8])
     shown = listed if shape.has_header else f"{len(shape.names)} unnamed columns"
-    reason = guessed.reason or "neither events, items, users nor promotions"
+    reason = guessed.reason or "neither events, items, users, promotions nor links of ids"
     first = os.path.relpath(group.members[0], folder)
     path = first if len(group.members) == 1 else f"{first} (and {len(group.members) - 1} more like it)"
     return f"{path} is not used: {reason} ({shown})."
@@ -87,15 +101,17 @@ def _no_events(folder: Path, found: list[Found], notes: list[str]) -> str:
     return f"{folder}: no file looks like events (a user, an item, perhaps a time); {listed or 'add one'}"
 
 
-def _finished(folder: Path, target: Path, declared_users: int | None, blocks: list[str], notes: list[str]) -> str:
+def _finished(
+    folder: Path, target: Path, declared_users: int | None, blocks: list[str], notes: list[str], kinds: list[str]
+) -> str:
     """Put the parts together; the days of the data decide the calendar, so that they are read once."""
     name = _name(folder.resolve())
-    probe = _head(name, EPOCH.isoformat(), None, declared_users, notes) + "".join(blocks)
+    probe = _head(name, EPOCH.isoformat(), None, declared_users, notes, kinds) + "".join(blocks)
     shop = parse_shop(probe, target)
     first, last = _days(shop) or (None, None)
     if first is None and shop.is_timed:
         first, notes = EPOCH.isoformat(), [*notes, "No time could be read: check time.format, then calendar.start."]
-    return _head(name, first, last, declared_users, notes) + "".join(_with_week_one(blocks, first))
+    return _head(name, first, last, declared_users, notes, kinds) + "".join(_with_week_one(blocks, first))
 
 
 def _with_week_one(blocks: list[str], first: str | None) -> list[str]:
@@ -116,7 +132,7 @@ def _days(shop: Shop) -> tuple[str, str] | None:
     days = set()
     with duckdb.connect() as connection:
         for name, source in shop.sources.items():
-            if source.time is None:
+            if source.time is None or source.kind != "events":
                 continue
             for file in resolve_files(shop, name):
                 try:
@@ -127,7 +143,9 @@ def _days(shop: Shop) -> tuple[str, str] | None:
     return (min(days).isoformat(), max(days).isoformat()) if days else None
 
 
-def _head(name: str, first: str | None, last: str | None, declared_users: int | None, notes: list[str]) -> str:
+def _head(
+    name: str, first: str | None, last: str | None, declared_users: int | None, notes: list[str], kinds: list[str]
+) -> str:
     population = "null # required: the publicly known size of the user base, rounded; the privacy plan needs it"
     if declared_users is not None:
         population = f"{declared_users} # publicly known size of the user base; the privacy plan is drawn up for it"
@@ -151,6 +169,8 @@ def _head(name: str, first: str | None, last: str | None, declared_users: int | 
                 "evaluation:",
                 f"  test_start: {test} # the release learns from the days before; fixed from now on",
             ]
+    if kinds:
+        lines.append(f"identity: {{kinds: [{', '.join(kinds)}]}} # check: the best known id of a person first")
     if not first:
         lines += ["# No times were found: a part of each user's events is held out for evaluation."]
     return "\n".join([*lines, "privacy:", "  mode: on", "  epsilon: 4", "sources:"]) + "\n"

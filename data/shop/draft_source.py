@@ -9,6 +9,7 @@ import yaml
 
 from data.shop.groups import Group, paths
 from data.shop.guess import FEW, Guess
+from data.shop.guess_identities import login_words
 from data.shop.guess_promotions import WEEK_ONE, is_of_days
 from data.shop.sniff import Shape, Sniffed
 from data.shop.source import PROMOTED_BY
@@ -51,10 +52,13 @@ def source_block(name: str, group: Group, found: Guess, target: Path) -> str:
     elif found.kind == "promotions":
         more, columns = _promotion_lines(sniffed, found)
         lines += more
+    elif found.kind == "identities":
+        more, columns = _identity_lines(sniffed, found)
+        lines += more
     else:
         columns = _user_columns(sniffed, found)
     if shape.format == "jsonl":
-        columns = {column: _perhaps(column, value, sniffed) for column, value in columns.items()}
+        columns = {column: _perhaps(column, value, sniffed, found) for column, value in columns.items()}
     lines += ["    columns:", *(f"      {column}: {_line(column, value, found)}" for column, value in columns.items())]
     used = {text for value in columns.values() for text in _texts(value)} | {n for n in found.roles.get("time", [])[:1]}
     used |= set(found.roles.get("event_type", [])[:1])
@@ -80,6 +84,10 @@ def _csv_lines(shape: Shape) -> list[str]:
 def _event_lines(name: str, sniffed: Sniffed, found: Guess) -> tuple[list[str], dict[str, object]]:
     roles = found.roles
     columns: dict[str, object] = {"user_id": _id(roles["user_id"][0], sniffed)}
+    if "other_id" in roles:
+        columns["other_id"] = _identified(roles["other_id"][0], sniffed, found.identifier)
+    elif found.identifier:
+        columns["user_id"] = _identified(roles["user_id"][0], sniffed, found.identifier)
     if "item_id" in roles:
         columns["item_id"] = _id(roles["item_id"][0], sniffed)
     for role in _PLAIN_EVENT:
@@ -128,6 +136,25 @@ def _type_lines(name: str, sniffed: Sniffed, found: Guess) -> tuple[list[str], b
     if "item_id" not in roles:
         return ["    event_type: search # check: rows have a text and no item"], False
     return ["    event_type: purchase # check: what each row means"], False
+
+
+def _identity_lines(sniffed: Sniffed, found: Guess) -> tuple[list[str], dict[str, object]]:
+    roles = found.roles
+    columns: dict[str, object] = {
+        "user_id": _id(roles["user_id"][0], sniffed),
+        "other_id": _identified(roles["other_id"][0], sniffed, found.identifier),
+        "is_authenticated": roles["is_authenticated"][0] if found.joins else {"constant": "yes"},
+    }
+    if "is_revoked" in roles:
+        columns["is_revoked"] = roles["is_revoked"][0]
+    lines = []
+    if "time" in roles:
+        lines.append(f"    time: {_flow({'column': roles['time'][0], 'format': found.time_format})}")
+    for name in roles.get("event_type", []):
+        if words := login_words(sniffed.values[name]):
+            rule = {"column": name, "keep_values": words, "reason": "no_login"}
+            lines.append(f"    filters: [{_flow(rule)}] # check: what else than a log-in proves who it was")
+    return lines, columns
 
 
 def _item_columns(sniffed: Sniffed, found: Guess) -> dict[str, object]:
@@ -222,13 +249,20 @@ def _line(column: str, value: object, found: Guess) -> str:
     text = _flow(value)
     if column == "consent" and found.kind == "users" and str(value).lower() != "consent":
         return f"{text} # check: who says no here has no profile and no recommendations"
+    if column == "is_authenticated":
+        return f"{text} # check: yes joins the two ids for good, unless a later line undoes it"
+    if column == "user_id" and found.kind == "events" and isinstance(value, dict) and value.get("optional"):
+        return f"{text} # check: lines without it are anonymous"
     return text
 
 
-def _perhaps(column: str, value: object, sniffed: Sniffed) -> object:
-    """Let objects lack a value that some of those seen lack."""
+def _perhaps(column: str, value: object, sniffed: Sniffed, found: Guess) -> object:
+    """Let objects lack a value that some of those seen lack; without the key of a consent nobody has consented."""
+    if isinstance(value, dict) and "constant" in value:
+        return value
     is_always_there = all(len(sniffed.values.get(name, ())) == len(sniffed.rows) for name in _texts(value))
-    if is_always_there or column == "user_id" or (isinstance(value, dict) and "optional" in value):
+    is_needed = column == "consent" or (column == "user_id" and found.kind != "events")
+    if is_always_there or is_needed or (isinstance(value, dict) and "optional" in value):
         return value
     if isinstance(value, dict):
         return {**value, "optional": True}
@@ -239,6 +273,11 @@ def _id(name: str, sniffed: Sniffed) -> object:
     values = sniffed.values[name]
     is_float = bool(values) and all(re.fullmatch(r"\d+\.0", value) for value in values)
     return {"column": name, "form": "integer"} if is_float else name
+
+
+def _identified(name: str, sniffed: Sniffed, identifier: str) -> object:
+    plain_id = _id(name, sniffed)
+    return (plain_id if isinstance(plain_id, dict) else {"column": name}) | {"identifier": identifier}
 
 
 def _number(name: str, sniffed: Sniffed) -> object:

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from data.shop.guess_identities import identity_roles
 from data.shop.guess_promotions import promotion_roles
 from data.shop.sniff import Sniffed
 from data.shop.source import Kind
@@ -34,11 +35,18 @@ class Guess:
     """What the owner should look at, one remark each."""
     reason: str = ""
     """Why the kind is None, where more can be said than that nothing was recognised."""
+    identifier: str = ""
+    """Kind of identifier of `other_id`, or of `user_id` where there is no other; empty: the shop's first kind."""
 
     @property
     def is_vague(self) -> bool:
         """Whether nothing but a user and an item together says that these are events."""
         return self.kind == "events" and not self.event_type and not any(role in self.roles for role in _TELLING)
+
+    @property
+    def joins(self) -> bool:
+        """Whether its lines join ids, and say themselves whether somebody had proved who they are."""
+        return self.kind == "identities" and "is_authenticated" in self.roles
 
 
 def guess(sniffed: Sniffed, name: str = "") -> Guess:
@@ -65,6 +73,9 @@ def guess(sniffed: Sniffed, name: str = "") -> Guess:
     promoted = promotion_roles(sniffed, roles) if sniffed.shape.has_header else None
     if promoted:
         return _promotions(sniffed, *promoted)
+    linked = identity_roles(sniffed, roles, hint[0] if hint else None) if sniffed.shape.has_header else None
+    if linked:
+        return Guess("identities", linked[0], found.time_format, doubts=found.doubts, identifier=linked[1])
     found.kind = _kind(found, sniffed, hint)
     if found.kind == "events":
         found.event_type = hint[1] if hint and hint[0] == "events" else ""
@@ -258,8 +269,6 @@ def _reason(found: Guess, sniffed: Sniffed) -> str:
         return "it holds one property of an item per row; make one row per item of it first"
     if names & {"parentid", "parent", "parentcategory", "parentcategoryid"} and len(names) <= 4:
         return "it holds a tree; write the path of each item's category into the catalogue instead"
-    if "cookie_id" in roles and "user_id" in roles:
-        return "it links ids of one person, which no kind of source takes"
     if "session_id" in roles and "item_id" in roles:
         return f"it names no user; join one to it by {roles['session_id'][0]}"
     if "session_id" in roles and "user_id" in roles:

@@ -1,6 +1,6 @@
 """From the text of a time to an instant in UTC, as SQL that never raises; the SQL runs on DuckDB alone."""
 
-from data.shop.reading import literal
+from data.shop.staging import literal
 from data.shop.timing import UNIX_FORMATS, Time
 
 _UNIX_LIMIT_S = 253402300800  # the year 10000, in seconds: DuckDB raises an error far beyond

@@ -14,15 +14,17 @@ import pyarrow as pa
 from data.connectors import SourceFile
 from data.contracts.raw import FIELDS, raw_table
 from data.pseudonym import key_of, pseudonymise
+from data.shop.columns import Filter
 from data.shop.config import Shop
+from data.shop.fields import column_text, field_texts, said
 from data.shop.instants import instant_sql
 from data.shop.promotions import promotions_query
-from data.shop.reading import Staged, literal, stage
-from data.shop.source import ID_COLUMNS, Column, EventType, Filter, Source
+from data.shop.reading import stage
+from data.shop.source import ID_COLUMNS, Source
+from data.shop.staging import MISSING_KEY, Staged, literal
 
 EPOCH = dt.date(1970, 1, 1)
 """The `day` of rows without a readable time."""
-_SEPARATORS = {"category_path": " > ", "title": " ", "description": " "}
 _NO_USER = ("", "null", "none")
 _CONTENT = ("user_id", "item_id", "event_type", "quantity", "value", "session_id", "text")
 
@@ -36,6 +38,10 @@ class Batch:
     from many lines, in any."""
     unmapped: tuple[str, ...]
     """Columns of the file that the shop file does not name."""
+    absent: tuple[str, ...]
+    """Columns that the file lacks, where they are `optional`."""
+    lacking: Mapping[str, tuple[int, int]]
+    """Key -> lines that are set aside because they lack it, and the first of them."""
 
 
 def read_batch(
@@ -57,8 +63,9 @@ def read_batch(
         limit: Read no more than this many lines.
 
     Returns:
-        The rows, and the columns that were left out. Lines that cannot be read have `fault` unreadable_line and no
-        values; rows that a filter rejects have its reason as `fault`.
+        The rows, and how the file's columns differ from the mapped ones. Lines that cannot be read have `fault`
+        unreadable_line and no values; rows that a filter rejects have its reason as `fault`, and JSON lines that lack a
+        mapped key missing_key.
 
     Raises:
         SourceError: The file as a whole is unusable.
@@ -72,19 +79,20 @@ def read_batch(
         origin = f"{literal(source)} AS source, {literal(file.name)} AS file, {literal(file.sha256)} AS file_sha256"
         rows = cursor.sql(f"SELECT * EXCLUDE (line), {origin}, line FROM ({query})").to_arrow_table()
         cursor.unregister("people")
-        unmapped = staged.unmapped
+        lacking = _lacking(cursor, declared, staged)
+        unmapped, absent = staged.unmapped, staged.absent
     rows = rows.cast(raw_table(source, declared.kind).arrow_schema())
     lines = rows["line"].to_numpy()
     is_ordered = declared.kind == "promotions" or (lines[1:] > lines[:-1]).all()
-    return Batch(rows if is_ordered else rows.sort_by("line"), unmapped)
+    return Batch(rows if is_ordered else rows.sort_by("line"), unmapped, absent, lacking)
 
 
 def _query(connection: duckdb.DuckDBPyConnection, source: Source, staged: Staged, zone: str) -> str:
     """Render the raw rows of a staged file, each with the line that it stands in."""
     if source.kind == "promotions":
-        texts = {name: _said(text) for name, text in staged.columns.items()}
-        fault = _fault(source.filters, staged.columns)
-        return promotions_query(source, staged, _fields(source, staged, zone), texts, fault, zone)
+        texts = {name: said(text) for name, text in staged.columns.items()}
+        fault = _fault(source.filters, staged)
+        return promotions_query(source, staged, field_texts(source, staged, zone), texts, fault, zone)
     named = _named(source, staged, zone)
     return _events_query(connection, source, named) if source.kind == "events" else _records_query(source, named)
 
@@ -123,117 +131,27 @@ def wanted_columns(source: Source) -> dict[str, bool]:
     Returns:
         Source column -> whether a file may lack it.
     """
-    wanted = {name: column.optional for column in source.columns.values() for name in column.sources}
+    uses = [(name, column.optional) for column in source.columns.values() for name in column.sources]
     if source.event_type and source.event_type.column:
-        wanted[source.event_type.column] = False
+        uses.append((source.event_type.column, False))
     if source.time:
-        wanted[source.time.column] = False
+        uses.append((source.time.column, False))
     if source.valid:
-        wanted |= dict.fromkeys(source.valid.columns, False)
-    return wanted | {rule.column: False for rule in source.filters}
-
-
-def _fields(source: Source, staged: Staged, zone: str) -> dict[str, str]:
-    """Render every mapped contract column as SQL over the staged text; ids of persons as they landed."""
-    texts = {name: _said(text) for name, text in staged.columns.items()}
-    fields = {name: _column(name, column, texts) for name, column in source.columns.items()}
-    instant = instant_sql(source.time, staged.columns[source.time.column], zone) if source.time else "NULL"
-    if source.kind == "items":
-        fields["updated_at_utc"] = f"CAST({instant} AS TIMESTAMP)"
-    if source.kind == "identities":
-        fields["user_kind"], fields["other_kind"] = (literal(source.columns[c].identifier) for c in ID_COLUMNS)
-        if source.time:
-            fields |= {"observed_at_utc": instant, "observed_at_text": texts[source.time.column]}
-    if source.kind == "events":
-        fields["event_type"] = _event_type(source.event_type, texts)
-        if source.time:
-            fields |= {"occurred_at_utc": instant, "occurred_at_text": texts[source.time.column]}
-        if source.returns:
-            fields |= _returned(source, fields)
-        if source.value_is == "unit_price":
-            fields["value"] = _line_total(fields["value"], fields["quantity"])
-    return fields
-
-
-def _said(text: str) -> str:
-    """Render a text, null where it is what a data frame writes for nothing."""
-    return f"CASE WHEN lower(trim({text})) = 'nan' THEN NULL ELSE {text} END"
-
-
-def _returned(source: Source, fields: Mapping[str, str]) -> dict[str, str]:
-    """Render the columns in which a negative quantity makes a return, so that they are positive: a unit price is."""
-    is_return = f"{fields['event_type']} IN ('purchase', 'return') AND {_number(fields['quantity'])} < 0"
-    amounts = ["quantity", "discount"] + (["value"] if source.value_is == "total" else [])
-    positive = "CASE WHEN {0} AND {1} < 0 THEN substr(trim({2}), 2) ELSE {2} END"
-    return {
-        "event_type": f"CASE WHEN {is_return} THEN 'return' ELSE {fields['event_type']} END",
-        **{n: positive.format(is_return, _number(fields[n]), fields[n]) for n in amounts if n in fields},
-    }
-
-
-def _column(name: str, column: Column, texts: Mapping[str, str]) -> str:
-    if column.constant is not None:
-        return literal(column.constant)
-    parts = [_formed(texts[source], column.form) for source in column.sources]
-    if name == "attributes" and column.columns:
-        pairs = ", ".join(f"{literal(key)}, {part}" for key, part in zip(column.columns, parts, strict=True))
-        return f"CAST(json_merge_patch('{{}}', json_object({pairs})) AS VARCHAR)"
-    if len(parts) == 1:
-        return parts[0]
-    if name == "discount":
-        return _sum(parts)
-    filled = ", ".join(f"nullif(trim({part}), '')" for part in parts)
-    return f"nullif(concat_ws({literal(_SEPARATORS[name])}, {filled}), '')"
-
-
-def _formed(text: str, form: str) -> str:
-    if form == "integer":
-        is_integer = f"regexp_full_match({text}, '\\s*-?\\d+\\.0+\\s*')"
-        return f"CASE WHEN {is_integer} THEN split_part(trim({text}), '.', 1) ELSE {text} END"
-    if form == "decimal_comma":
-        return f"replace(replace({text}, '.', ''), ',', '.')"
-    return f"{form}({text})" if form in ("upper", "lower") else text
-
-
-def _event_type(event_type: EventType | None, texts: Mapping[str, str]) -> str:
-    assert event_type is not None, "the declaration of an events source always has one"
-    if event_type.column is None:
-        return literal(event_type.constant or "")
-    text = texts[event_type.column]
-    cases = "".join(f" WHEN {literal(value)} THEN {literal(name)}" for value, name in event_type.values.items())
-    return f"CASE trim({text}){cases} ELSE {text} END" if cases else text
-
-
-def _number(text: str) -> str:
-    return f"try_cast({text} AS DECIMAL(18, 6))"
-
-
-def _shortest(number: str) -> str:
-    """Render a decimal without the zeros behind its last digit."""
-    return f"rtrim(rtrim(CAST({number} AS VARCHAR), '0'), '.')"
-
-
-def _line_total(price: str, quantity: str) -> str:
-    """Multiply; what is no number stays as it landed, for core to name, and no quantity means one."""
-    product = f"{_number(price)} * {_number(quantity)}"
-    return f"CASE WHEN {quantity} IS NULL THEN {price} ELSE coalesce({_shortest(product)}, {price}) END"
-
-
-def _sum(parts: list[str]) -> str:
-    """Add; an empty part counts nothing, and the first part that is no number comes out as it landed."""
-    bad = ", ".join(f"CASE WHEN {_number(part)} IS NULL THEN nullif(trim({part}), '') END" for part in parts)
-    total = " + ".join(f"coalesce({_number(part)}, 0)" for part in parts)
-    some = ", ".join(f"nullif(trim({part}), '')" for part in parts)
-    return f"CASE WHEN coalesce({some}) IS NOT NULL THEN coalesce({bad}, {_shortest(total)}) END"
+        uses += [(name, False) for name in source.valid.columns]
+    uses += [(rule.column, rule.optional) for rule in source.filters]
+    wanted: dict[str, bool] = {}
+    for name, is_optional in uses:
+        wanted[name] = wanted.get(name, True) and is_optional
+    return wanted
 
 
 def _people(connection: duckdb.DuckDBPyConnection, source: Source, staged: Staged, key: bytes) -> pa.Table:
     """Return (named_in, raw, pseudonym) of the distinct texts of each id column that name somebody."""
-    texts = {name: _said(text) for name, text in staged.columns.items()}
+    texts = {name: said(text) for name, text in staged.columns.items()}
     found: dict[str, list[str]] = {"named_in": [], "raw": [], "pseudonym": []}
     for name in ID_COLUMNS:
         if column := source.columns.get(name):
-            distinct = f"SELECT DISTINCT CAST({_column(name, column, texts)} AS VARCHAR) AS raw"
+            distinct = f"SELECT DISTINCT CAST({column_text(name, column, texts)} AS VARCHAR) AS raw"
             raw = connection.sql(f"{distinct} FROM {staged.table}").to_arrow_table()["raw"].to_pylist()
             named = {text: text.strip() for text in raw if text is not None and text.strip().lower() not in _NO_USER}
             ids = list(named.values())
@@ -246,8 +164,8 @@ def _people(connection: duckdb.DuckDBPyConnection, source: Source, staged: Stage
 
 def _named(source: Source, staged: Staged, zone: str) -> str:
     """Render (line, fault, contract columns) of the staged rows, persons as pseudonyms."""
-    fields = _fields(source, staged, zone)
-    fault = _fault(source.filters, staged.columns)
+    fields = field_texts(source, staged, zone)
+    fault = _fault(source.filters, staged)
     columns = [field.name for field in FIELDS[source.kind] if field.name not in ("fault", "day")]
     if source.kind == "events" and "other_id" in source.columns:
         columns.append("other_id")
@@ -302,16 +220,34 @@ def _events_query(connection: duckdb.DuckDBPyConnection, source: Source, named: 
     return f"SELECT {columns}, line FROM ({named})"
 
 
-def _fault(filters: tuple[Filter, ...], texts: Mapping[str, str]) -> str:
-    """Render the fault of a staged row: its own, else the reason of the first filter that rejects it."""
+def _fault(filters: tuple[Filter, ...], staged: Staged) -> str:
+    """Render the fault of a staged row: its own, the reason of the first filter that rejects it, or a missing key.
+
+    A filter may be there to leave out what other keys are for, so that it comes before the keys that it does not ask.
+    """
     cases = ""
     for rule in filters:
-        text = texts[rule.column]
+        text = staged.columns[rule.column]
         if rule.drop_matching is not None:
             test = f"regexp_matches({text}, {literal(rule.drop_matching)})"
         elif rule.drop_values:
             test = f"trim({text}) IN ({', '.join(map(literal, rule.drop_values))})"
         else:
             test = f"trim({text}) IS NULL OR trim({text}) NOT IN ({', '.join(map(literal, rule.keep_values))})"
+        if lacks := staged.lacks.get(rule.column):
+            cases += f" WHEN {lacks} THEN {literal(MISSING_KEY)}"
         cases += f" WHEN {test} THEN {literal(rule.reason)}"
+    if staged.lacks:
+        cases += f" WHEN {' OR '.join(staged.lacks.values())} THEN {literal(MISSING_KEY)}"
     return f"CASE WHEN fault IS NOT NULL THEN fault{cases} END"
+
+
+def _lacking(connection: duckdb.DuckDBPyConnection, source: Source, staged: Staged) -> dict[str, tuple[int, int]]:
+    """Return the keys that lines are set aside for, each with the number of its lines and the first of them."""
+    if not staged.lacks:
+        return {}
+    counts = ", ".join(f"count(*) FILTER ({test}), min(line) FILTER ({test})" for test in staged.lacks.values())
+    aside = f"{_fault(source.filters, staged)} = {literal(MISSING_KEY)}"
+    [found] = connection.execute(f"SELECT {counts} FROM {staged.table} WHERE {aside}").fetchall()
+    pairs = zip(staged.lacks, found[::2], found[1::2], strict=True)
+    return {name: (count, first) for name, count, first in pairs if count}

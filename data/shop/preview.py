@@ -15,8 +15,8 @@ from data.pseudonym import ephemeral_key
 from data.shop.config import NO_POPULATION, Calendar, Shop
 from data.shop.errors import ShopError, SourceError
 from data.shop.mapping import read_batch
-from data.shop.reading import UNREADABLE, literal
 from data.shop.source import Source
+from data.shop.staging import UNREADABLE, literal
 from data.sql_pull import check_watermark, pull_whole, unmapped_columns
 from data.sql_source import open_table
 
@@ -101,6 +101,11 @@ def _look_at_files(
         if name not in found.rows:
             found.rows[name] = batch.rows.sort_by("line").slice(0, n)
             found.problems += _judge(connection, name, shop.sources[name], shop.calendar, batch.rows)
+            found.problems += [
+                f"{name}: {count} of the first {batch.rows.num_rows} rows lack '{key}' (first in line {line}); map the "
+                "key that they have instead, or mark the column optional: true."
+                for key, (count, line) in batch.lacking.items()
+            ]
             if shop.sources[name].kind in ("events", "promotions"):
                 found.referring[name] = batch.rows
 

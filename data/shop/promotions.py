@@ -7,9 +7,10 @@ together while the file is read, in one pass over it, and nothing that they say 
 from collections.abc import Mapping
 
 from data.contracts.promotions import EVERYWHERE
+from data.shop.columns import Column
 from data.shop.instants import days_later_sql, instant_sql, says_clock
-from data.shop.reading import UNREADABLE, Staged, literal
-from data.shop.source import PROMOTED_BY, Column, Source
+from data.shop.source import PROMOTED_BY, Source
+from data.shop.staging import UNREADABLE, Staged, literal
 from data.shop.timing import Time, Validity
 
 _NO = ("0", "n", "no", "false")

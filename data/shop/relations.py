@@ -29,6 +29,32 @@ def set_vague_aside(found: list[Found]) -> None:
                 guess.kind, guess.reason = None, "nothing says what its rows mean; map it by hand if they are events"
 
 
+def link_events(found: list[Found]) -> list[str]:
+    """Let events name people by the other id too, where a file joins it to theirs and says who had proved it.
+
+    Args:
+        found: All groups of the folder.
+
+    Returns:
+        Kinds of identifier of the shop, the best known first; none where nothing joins any.
+    """
+    joined = {guess.roles["other_id"][0]: guess.identifier for _, guess in found if guess.joins}
+    for group, guess in found:
+        shared = [name for name in group.sniffed.shape.names if name in joined]
+        if not shared or guess.kind == "identities" or "item_id" not in guess.roles:
+            continue
+        people = [name for name in guess.roles.get("user_id", []) if name not in joined]
+        if guess.kind == "events" and people:
+            guess.roles |= {"user_id": people, "other_id": shared[:1]}
+        elif guess.kind == "events" or guess.roles.keys() & {"time", "event_type"}:
+            guess.kind, guess.roles["user_id"] = "events", shared[:1]
+        else:
+            continue
+        guess.identifier = joined[shared[0]]
+        guess.doubts = [doubt for doubt in guess.doubts if not doubt.startswith("user_id: taken")]
+    return ["user", *sorted(set(joined.values()), key=("email", "cookie").index)] if joined else []
+
+
 def own_items(group: Group, guess: Guess) -> Guess:
     """Make a catalogue of what events say about their items; what differs between rows of an item is no part of it.
 

@@ -15,8 +15,8 @@ import duckdb
 import pyarrow as pa
 
 from data.shop.errors import SourceError
-from data.shop.reading import literal
 from data.shop.source import Format, format_of
+from data.shop.staging import literal
 
 SAMPLE_ROWS = 5000
 """Enough to meet an event type that one row in a thousand has."""

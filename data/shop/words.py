@@ -43,7 +43,7 @@ _THINGS = (
 )
 _PEOPLE = (
     "user|customer|cust|household|visitor|member|client|shopper|buyer|reviewer|person|account|subscriber|guest|"
-    "consumer|player|uid|user_?pseudo|full_?visitor|steam"
+    "consumer|player|uid|user_?pseudo|full_?visitor|steam|loyalty(_?card)?"
 )
 _NAMES: tuple[tuple[str, str], ...] = (
     ("user_id", rf"({_PEOPLE}){_ID}|author_?(steam_?)?id"),

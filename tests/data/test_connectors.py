@@ -9,10 +9,11 @@ import fsspec
 import pyarrow as pa
 import pytest
 
-from data.connectors import SourceFile, local_copy, plain_text, resolve_files
+from data.connectors import SourceFile, local_copy, resolve_files
 from data.shop.config import Shop
 from data.shop.errors import ShopError, SourceError
 from data.shop.load import parse_shop
+from data.unpacking import plain_text
 
 
 def shop_of(path: str, folder: Path) -> Shop:

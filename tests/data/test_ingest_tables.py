@@ -5,6 +5,7 @@ import random
 import pytest
 
 import data.ingest_tables as ingest_tables
+import data.sql_marks as sql_marks
 import data.sql_pull as sql_pull
 from data.contracts.raw import raw_table
 from data.ingest import ingest
@@ -117,7 +118,7 @@ def test_rows_at_the_watermark_are_landed_once_also_when_they_come_later(shop_da
 
 
 def test_many_rows_at_the_watermark_are_told_by_their_sum(shop_database, tmp_path, monkeypatch):
-    monkeypatch.setattr(sql_pull, "MOST_TIES", 2)
+    monkeypatch.setattr(sql_marks, "MOST_TIES", 2)
     create_orders(shop_database, ())
     insert(shop_database, [(5, line) for line in GOOD])
     workspace = shop_of(tmp_path)
@@ -139,7 +140,7 @@ def test_whatever_the_order_of_pulls_and_ties_the_raw_table_holds_the_table(shop
     draw = random.Random(seed)
     monkeypatch.setattr(ingest_tables, "ROWS_PER_COMMIT", draw.choice((1, 2, 7)))
     monkeypatch.setattr(sql_pull, "CHUNK_ROWS", draw.choice((1, 3)))
-    monkeypatch.setattr(sql_pull, "MOST_TIES", 4)
+    monkeypatch.setattr(sql_marks, "MOST_TIES", 4)
     create_orders(shop_database, ())
     workspace, held, at = shop_of(tmp_path), [], 1
     for number in range(30):

@@ -11,8 +11,8 @@ from data.macros import MACROS
 from data.models import model
 from data.policies import number_rules, text_rules
 from data.portable import lint, to_spark
+from data.shop.columns import Column
 from data.shop.load import load_shop
-from data.shop.source import Column
 
 MODELS = sorted(f"{p.parent.name}/{p.stem}" for p in (Path(data.__file__).parent / "sql").rglob("*.sql"))
 TRANSACTIONS = load_shop(Path(data.__file__).parents[1] / "examples" / "complete_journey" / "shop.yaml")
@@ -40,7 +40,7 @@ PARAMETERS = {
     "core/events_settled": SETTLED,
     "core/events_checked": {"settled": model("core/events_settled", **SETTLED), "filled": ["place"], **RULES},
     "core/events_resolved": {"landed": "select * from raw.tills", "columns": tuple(landed_columns("events"))},
-    "core/users_checked": {"is_resolved": False},
+    "core/users_checked": {"is_resolved": False, "asking": ["members"]},
     "features/promotions": {"instant": "2017-11-01 00:00:00", "everywhere": "*"},
     "core/rows_quarantine": {"checked": "items_checked", "user_id": "c.user_id", "row_id": "c.item_id"},
 }
@@ -57,7 +57,7 @@ def test_a_model_is_portable(name):
 
 
 def test_the_customers_of_a_shop_that_joins_identifiers_are_portable():
-    assert lint(model("core/users_checked", is_resolved=True)) == []
+    assert lint(model("core/users_checked", is_resolved=True, asking=[])) == []
 
 
 def test_the_daily_sums_are_portable():

@@ -12,7 +12,7 @@ from data.dictionary import render
 from data.identity import TOO_LARGE, TWO_PEOPLE, identities_sql
 from data.promotions import promotions_sql
 from data.quarantine import reasons_of, totals
-from data.shop.reading import UNREADABLE
+from data.shop.staging import MISSING_KEY, UNREADABLE
 from tests.support.shops import YAML, workspace_of, write_shop
 
 NO_FAULTS = {"duplicate", "superseded", "cancelled", "not_authenticated", TOO_LARGE, TWO_PEOPLE}
@@ -43,11 +43,11 @@ def test_declared_reasons_are_those_that_the_sql_and_the_reader_give(workspace, 
     by_day = {"events": lambda: events_sql(workspace), "promotions": promotions_sql}
     sql = by_day[kind]() if kind in by_day else rows_sql(workspace.shop, kind)
     repeats = {"repeated"} if kind == "items" else set()  # of a catalogue row: counted, not set aside
-    assert given(sql["checked"]) | {UNREADABLE} == {reason.name for reason in declared_for(kind)} | repeats
+    assert given(sql["checked"]) | {UNREADABLE, MISSING_KEY} == {reason.name for reason in declared_for(kind)} | repeats
 
 
 def test_declared_reasons_of_edges_are_those_of_rows_and_of_what_they_would_join():
-    found = given(identities_sql()["checked"]) | {UNREADABLE, TOO_LARGE, TWO_PEOPLE}
+    found = given(identities_sql()["checked"]) | {UNREADABLE, MISSING_KEY, TOO_LARGE, TWO_PEOPLE}
     assert found == {reason.name for reason in declared_for("identities")}
 
 

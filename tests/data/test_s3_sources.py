@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.connectors import local_copy, plain_text, resolve_files, s3_files
+from data.connectors import local_copy, resolve_files, s3_files
 from data.contracts.raw import raw_table
 from data.digests import Digests
 from data.ingest import ingest, new_files
 from data.shop.errors import ShopError, SourceError
 from data.shop.load import parse_shop
+from data.unpacking import plain_text
 from data.workspace import Workspace
 from tests.support.s3 import BUCKET, forget_clients
 from tests.support.shops import GOOD, HEADER, YAML, workspace_of, write_shop

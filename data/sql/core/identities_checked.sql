@@ -1,6 +1,7 @@
 -- Every landed row of an edge between two identifiers, with the reason why it may not count (null: it may).
--- A revocation counts without authentication: taking apart is the safe direction. Of all rows that may count about one
--- pair the latest decides, and among rows of one instant a revocation; a source without times comes before all others.
+-- A revocation counts without authentication, and without other keys: taking apart is the safe direction. Of all rows
+-- that may count about one pair the latest decides, and among rows of one instant a revocation; a source without times
+-- comes before all others.
 with worded as (
     select
         r.*,
@@ -18,7 +19,7 @@ judged as (
         w.*,
         w.revoked_word in ('1', 'true', 'yes', 'y') as undoes,
         case
-            when w.fault is not null then w.fault
+            when w.fault is not null and not (w.fault = 'missing_key' and w.revoked_word in ('1', 'true', 'yes', 'y')) then w.fault
             when w.revoked_word not in ('', '1', 'true', 'yes', 'y', '0', 'false', 'no', 'n') then 'unparsable_revoked'
             when w.revoked_word not in ('1', 'true', 'yes', 'y') and w.authenticated_word in ('', '0', 'false', 'no', 'n')
                 then 'not_authenticated'

@@ -1,5 +1,5 @@
 -- Known persons with declared attributes and consent; a shop that does not ask has everybody's. Whose only row has a
--- consent that cannot be read is known as somebody who refuses.
+-- consent that cannot be read, or no key of it, is known as somebody who refuses.
 with known as (
     select
         c.user_id,
@@ -11,7 +11,7 @@ with known as (
 unread as (
     select c.user_id
     from users_checked as c
-    where c.reason = 'unparsable_consent' and c.user_id is not null
+    where (c.reason = 'unparsable_consent' or (c.reason = 'missing_key' and not c.consents)) and c.user_id is not null
     group by c.user_id
 )
 select k.user_id, k.attributes, k.consent

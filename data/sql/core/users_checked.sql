@@ -1,6 +1,6 @@
 -- Every landed customer row with the reason why it may not enter core.users. The last row of an identifier wins; of
 -- those of a person the last one that has attributes gives them, and one refusal of consent refuses for all. A consent
--- that cannot be read counts as refused.
+-- that cannot be read counts as refused, and so does a row without the key of its source's consent.
 with placed as (
     select
         r.*,
@@ -25,7 +25,13 @@ judged as (
                 then 'unparsable_consent'
             when p.place_in_identifier > 1 then 'superseded'
         end as fault_found,
-        p.place_in_identifier = 1 and lower(trim(p.consent, ' ')) not in ('1', 'true', 'yes', 'y') as refuses
+        p.place_in_identifier = 1 and (
+            lower(trim(p.consent, ' ')) not in ('1', 'true', 'yes', 'y')
+            or (
+                p.fault = 'missing_key' and p.consent is null
+                and p.source in ({% for name in asking %}'{{ name }}', {% endfor %}'')
+            )
+        ) as refuses
     from placed as p
 ),
 ranked as (
@@ -35,7 +41,13 @@ ranked as (
             partition by j.fault_found is null, j.person_id
             order by case when j.attributes is null then 1 else 0 end, j.file desc, j.line desc, j.file_sha256, j.user_id
         ) as place_in_person,
-        max(case when j.refuses and coalesce(j.fault_found, 'unparsable_consent') = 'unparsable_consent' then 1 else 0 end)
+        max(
+            case
+                when j.refuses and coalesce(j.fault_found, 'unparsable_consent') in ('unparsable_consent', 'missing_key')
+                    then 1
+                else 0
+            end
+        )
             over (partition by j.person_id) as n_refusals
     from judged as j
 )
