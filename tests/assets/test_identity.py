@@ -340,6 +340,3 @@ def test_a_return_under_another_id_of_the_same_person_takes_back_the_purchase(tm
     line.land("logins", "joined.csv", EDGE_HEADER, ANN)
     assert line.run().success
     assert units_of_ann(line) == {"1": ("purchase", 1.0, 1.0), "r1": ("return", 0.0, 1.0), **of_others}
-    line.land("logins", "undone.csv", EDGE_HEADER, "ann,v1,2024-01-09 09:05:00,yes,yes")
-    assert line.run().success
-    assert units_of_ann(line) == strangers

@@ -23,7 +23,7 @@ def weighed(seed: int, n_users: int = 12) -> Bags:
     return replace(bags, weight=drawn.astype(np.float32))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(0, 10**6))
 def test_a_gradient_is_the_weighted_mean_of_the_users_positives(seed: int) -> None:
     bags, config = weighed(seed), one_step(max_grad_norm=100.0)
@@ -36,7 +36,7 @@ def test_a_gradient_is_the_weighted_mean_of_the_users_positives(seed: int) -> No
     assert np.abs(manual - alike).max() > 1e-3, "the weights said nothing"
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(0, 10**6))
 def test_equal_weights_give_the_bits_of_none(seed: int) -> None:
     plain = make_bags(12, seed=seed, scale=2.0)
@@ -46,7 +46,7 @@ def test_equal_weights_give_the_bits_of_none(seed: int) -> None:
     np.testing.assert_array_equal(*(trained.weights for trained in found))
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(st.integers(0, 10**6))
 def test_leaving_a_user_out_moves_the_sum_by_that_users_clipped_gradient(seed: int) -> None:
     bags = weighed(seed)
