@@ -9,12 +9,12 @@ import pyarrow as pa
 
 from assets.automation import on_new_data
 from assets.table import lineage_of, table_asset
-from data.build import Made, Outcome, packed, published_verdicts, refresh
+from data.build import Outcome, packed, published_verdicts, refresh
 from data.contracts.core import ITEMS
 from data.contracts.model import ITEM_TEXTS, TEXT_EMBEDDINGS
+from data.gate import Made, gate
 from data.lake import digest
 from data.models import model
-from data.quality import batch_measures, prove
 from data.settings import encoder_folder
 from data.workspace import Workspace
 
@@ -86,7 +86,6 @@ def _cached(workspace: Workspace) -> set[str]:
 def _append(workspace: Workspace, hashes: list[str], vectors: npt.NDArray[np.float32]) -> None:
     flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), vectors.shape[1])
     rows = TEXT_EMBEDDINGS.conform(pa.table({"text_hash": hashes, "vector": flat.cast(pa.list_(pa.float32()))}))
-    measures = batch_measures(TEXT_EMBEDDINGS, rows=rows.num_rows, orphans={}, quarantined=0)
     with workspace.engine.session() as session:
-        verdicts = prove(TEXT_EMBEDDINGS, rows, measures, session)
+        verdicts = gate(workspace, TEXT_EMBEDDINGS, Made(data=rows), session)
     workspace.lake.append(TEXT_EMBEDDINGS, rows, fingerprint=digest(hashes), notes={"verdicts": packed(verdicts)})

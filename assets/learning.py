@@ -88,7 +88,7 @@ def gram(
 
 def ranker(
     state: "UserItemState",
-    labels: "tuple[Int32, Int32]",
+    labels: "tuple[Int32, Int32, Float64]",
     n_users: int,
     catalogue: "Catalogue",
     before: "ReleasedPopularity",
@@ -103,7 +103,7 @@ def ranker(
 
     Args:
         state: everybody's own items as of that instant.
-        labels: users and items taken after it.
+        labels: users and items taken after it, and how much each counts among the same user's.
         n_users: users, with or without items.
         catalogue: the whole public catalogue.
         before: released popularity up to that instant.
@@ -118,9 +118,10 @@ def ranker(
     """
     from ml.privacy.plan import PlanConstants
     from ml.privacy.training import TrainingConfig, train_listwise
+    from ml.ranking.bags import training_bags
     from ml.ranking.features import index_items
     from ml.ranking.inputs import CandidateConfig
-    from ml.ranking.ranker import PRIOR, training_bags
+    from ml.ranking.ranker import PRIOR
 
     candidates = CandidateConfig()
     bags = training_bags(
@@ -171,7 +172,7 @@ def everything(
         together = ReleasedGram(head, direction, found.values, found.noise_std)
     if not has_ranker(plan):
         return latest, together, PRIOR
-    state, labels = arrays.user_item_state(history, "fit"), history.numbered(history.labels("fit"))
+    state, labels = arrays.user_item_state(history, "fit"), history.weighted(history.fit_labels())
     trained = ranker(
         state,
         labels,

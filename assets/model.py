@@ -172,13 +172,13 @@ def _ranker(context: dg.AssetExecutionContext, workspace: Workspace, session: Se
         prior = arrays.weights_table(PRIOR.to_array())
         return Made(data=_window(prior.append_column("release", pa.array([PUBLIC_PRIOR] * prior.num_rows)), *days))
     history = History(workspace, session, spans)
-    found, labels = history.state("fit"), history.labels("fit")
+    found, labels = history.state("fit"), history.fit_labels()
     public = content_of(workspace.lake, [ITEMS, ITEM_TEXTS, POPULARITY, GRAM])
 
     def mechanism(planned):  # type: ignore[no-untyped-def]
         trained = learning.ranker(
             arrays.as_state(found),
-            history.numbered(labels),
+            history.weighted(labels),
             len(history.user_ids),
             arrays.catalogue(workspace, session),
             arrays.released(workspace, session, is_before=True),

@@ -167,6 +167,11 @@ def event_function() -> str:
     return _by_type({name: term(rule) for name, rule in declared.EVENT_RULES.items() if rule.weight})
 
 
+def event_weight() -> str:
+    """The declared weight of the event's type as SQL over event_type."""
+    return _by_type({name: _number(rule.weight) for name, rule in declared.EVENT_RULES.items() if rule.weight})
+
+
 def _paid_price() -> str:
     """The unit price that the event itself shows, as SQL over `ev`; NULL where it moves no goods."""
     sold = ", ".join(f"'{name}'" for name, rule in declared.EVENT_RULES.items() if rule.money)

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data.contracts.core import ITEMS
+from data.contracts.core import EVENTS, ITEMS
 from data.contracts.features import DAILY, STATE
 from data.contracts.schema import Frozen, Table
 from data.engine import Session
-from data.facet_sql import state_sql
+from data.facet_sql import event_function, event_weight, state_sql
 from data.features import as_of, days_between, end_of
 from data.lake import digest
 from data.workspace import Workspace
@@ -102,6 +102,7 @@ class History:
             for s in workspace.shop.sources.values()
             if s.event_type is not None
         )
+        self.sells = sells
         self.taken = "quantity > 0e0" if sells else "decayed_104d > 0e0"
 
     def state(self, phase: Phase) -> dict[str, npt.NDArray[np.float64]]:
@@ -153,6 +154,44 @@ class History:
         return self.taken_between(
             *((spans.fit.date(), spans.test.date()) if phase == "fit" else (spans.test.date(), spans.end.date()))
         )
+
+    def fit_labels(self) -> pa.Table:
+        """The labels for fitting, in a fixed order; where they are of several types of event, by their weight.
+
+        Where a shop sells, a label is a purchase, and there is one class. Elsewhere it is whatever speaks for an item:
+        then `weight` is the declared weight of the weightiest type of event by which it does.
+
+        Returns:
+            user_id, item_id, and weight above 0 where the shop does not sell.
+        """
+        labels = self.labels("fit")
+        if self.sells:
+            return labels
+        first, last = self.spans.fit.date(), self.spans.test.date()
+        landed = self.workspace.lake.day_versions(EVENTS.key)
+        days = [d for d in landed if first <= d < last or not self.is_timed]
+        self.session.attach(EVENTS, self.workspace.lake, days=days)
+        self.session.register("fit_labels", labels)
+        return self.session.query(
+            f"select l.user_id, l.item_id, max({event_weight()}) as weight from fit_labels l join {EVENTS.key} e "
+            f"on e.user_id = l.user_id and e.item_id = l.item_id where {event_function()} > 0e0 "
+            "group by l.user_id, l.item_id order by l.user_id, l.item_id"
+        )
+
+    def weighted(
+        self, labels: pa.Table
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64]]:
+        """As `numbered`, and the weight of each pair; 1 where the labels have none."""
+        if "weight" not in labels.column_names:
+            user, item = self.numbered(labels)
+            return user, item, np.ones(len(user))
+        self.session.register("pairs", labels)
+        found = self.session.query(
+            "select u.u, i.i, p.weight from pairs p join user_numbers u on u.user_id = p.user_id "
+            "join item_numbers i on i.item_id = p.item_id order by u.u, i.i"
+        )
+        user, item = (found.column(name).to_numpy().astype(np.int32) for name in ("u", "i"))
+        return user, item, found.column("weight").to_numpy()
 
     def numbered(self, pairs: pa.Table) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """(user_id, item_id) pairs as user and item numbers; pairs of unknown items are left out."""

@@ -13,12 +13,12 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from data.build import Outcome, Refused, packed, published_verdicts
+from data.build import Outcome, packed, published_verdicts
 from data.connectors import SourceFile, resolve_files
 from data.contracts.raw import PUBLIC
+from data.gate import Made, gate
 from data.lake import digest
 from data.pseudonym import load_key
-from data.quality import batch_measures, failures, prove
 from data.shapes import Shape, shape_of
 from data.shop.errors import ShopError, SourceError
 from data.shop.mapping import Batch, read_batch
@@ -209,11 +209,7 @@ def append_rows(
     contract = workspace.raw(source)
     rows = pa.concat_tables(parts)
     with workspace.engine.session() as session:
-        measures = batch_measures(contract, rows=rows.num_rows, orphans={}, quarantined=0)
-        verdicts = prove(contract, rows, measures, session)
-    said = failures(contract, verdicts)
-    if said:
-        raise Refused(contract.key, said, verdicts)
+        verdicts = gate(workspace, contract, Made(data=rows), session)
     said_too = {**shape.notes(), **(notes or {})}
     said_too |= {"verdicts": packed(verdicts), "mapping": _mapping(workspace, source)}
     files = digest(sorted(rows.column("file_sha256").unique().to_pylist()))

@@ -9,13 +9,10 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
-import pyarrow as pa
-
-from data.build import Refused
 from data.connectors import SourceFile, resolve_files
-from data.contracts.schema import Frozen, Table
+from data.contracts.schema import Frozen
+from data.gate import Made, gate
 from data.ingest import landed_rows
-from data.quality import batch_measures, failures, prove
 from data.shop.errors import ShopError
 from data.withdrawn import Action, Note, record, withdrawn
 from data.workspace import Workspace
@@ -163,7 +160,8 @@ def replace(
         )
     is_held = any(h.sha256 == found.sha256 for h in held)
     rows = contract.arrow_schema().empty_table() if is_held else landed_rows(workspace, name, found)
-    _prove(workspace, contract, rows)
+    with workspace.engine.session() as session:
+        gate(workspace, contract, Made(data=rows), session)
     note = _note("replaced", gone, by, why, found.sha256)
     workspace.lake.replace_files(contract, rows, [gone.sha256], fact=_fact(note))
     return gone, found
@@ -226,11 +224,3 @@ def _note(action: Action, held: Held, by: str, why: str, replaced_by: str | None
 
 def _fact(note: Note) -> dict[str, Any]:
     return note.model_dump(mode="json", exclude_none=True)
-
-
-def _prove(workspace: Workspace, contract: Table, rows: pa.Table) -> None:
-    with workspace.engine.session() as session:
-        measures = batch_measures(contract, rows=rows.num_rows, orphans={}, quarantined=0)
-        verdicts = prove(contract, rows, measures, session)
-    if said := failures(contract, verdicts):
-        raise Refused(contract.key, said, verdicts)

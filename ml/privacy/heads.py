@@ -53,16 +53,25 @@ def _linear(weight: npt.NDArray[np.float64], *, bias: bool) -> torch.nn.Linear:
     return layer
 
 
-def listwise_loss(scores: torch.Tensor, candidate: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    """Minus the log of the share of a user's softmax that falls on positives, summed over heads.
+def listwise_loss(
+    scores: torch.Tensor, candidate: torch.Tensor, label: torch.Tensor, weight: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Minus the log of the share of a user's softmax that falls on positives, each by its weight, summed over heads.
 
     It asks that the top of the list be right, not that all positives be found, as NDCG does. Its gradient is a
-    difference of two means of feature vectors, so it is bounded by the features' diameter before any clipping.
+    difference of two means of feature vectors, over the candidates and over the positives, so it is bounded by the
+    features' diameter before any clipping.
+
+    Weights change nothing of that, and nothing of the sensitivity: with softmax shares p_j of a user's positives the
+    second mean is sum_j w_j p_j x_j / sum_j w_j p_j, again a mean of his own feature vectors, whatever the weights and
+    their scale; they are this user's and public constants; and the clip norm bounds his gradient afterwards as before.
+    Equal weights of 1 add log 1 = 0 to scores: the result without weights, to the bit.
 
     Args:
         scores: (n_users, n_heads, width) float32.
         candidate: (n_users, n_heads, width) bool.
         label: (n_users, n_heads, width) bool.
+        weight: (n_users, width) float32 in (0, 1], of the positives among the user's; None: all alike.
 
     Returns:
         (n_users,) float32; a head without a positive adds 0.
@@ -72,6 +81,7 @@ def listwise_loss(scores: torch.Tensor, candidate: torch.Tensor, label: torch.Te
     """
     positive = label & candidate
     everything = torch.logsumexp(scores.masked_fill(~candidate, _MASKED), dim=2)
-    right = torch.logsumexp(scores.masked_fill(~positive, _MASKED), dim=2)
+    weighed = scores if weight is None else scores + torch.log(weight)[:, None, :]
+    right = torch.logsumexp(weighed.masked_fill(~positive, _MASKED), dim=2)
     loss: torch.Tensor = torch.where(positive.any(dim=2), everything - right, 0.0).sum(dim=1)
     return loss

@@ -263,4 +263,5 @@ def _accumulate(model: GradSampleModule, batch: Bags, where: torch.device) -> No
     features, candidate, label = (
         torch.from_numpy(array).to(where) for array in (batch.features, batch.candidate, batch.label)
     )
-    torch.autograd.backward(listwise_loss(model(features), candidate, label).sum())
+    weight = None if batch.weight is None else torch.from_numpy(batch.weight).to(where)
+    torch.autograd.backward(listwise_loss(model(features), candidate, label, weight).sum())

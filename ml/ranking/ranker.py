@@ -1,4 +1,4 @@
-"""The ranker: linear heads over a user's candidates, with reasons; and the bags it is trained on.
+"""The ranker: linear heads over a user's candidates, with reasons.
 
 Class `per_user`: with the released weights held fixed, nobody's recommendations depend on another user's rows.
 """
@@ -10,7 +10,6 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ml.ranking.bags import Bags
 from ml.ranking.features import FEATURES, Candidates, ItemIndex, user_candidates
 from ml.ranking.inputs import Bool, CandidateConfig, Float32, Float64, Indices, Int32, UserItemState
 
@@ -253,41 +252,3 @@ def _popularity_for_the_unknown(
     score[unknown, :k] = index.order_score[:k]
     reason[unknown, :k] = REASONS.index("popular")
     return Recommendations(item, score, reason)
-
-
-def training_bags(
-    state: UserItemState,
-    index: ItemIndex,
-    label_user: Int32,
-    label_item: Int32,
-    *,
-    n_users: int,
-    config: CandidateConfig | None = None,
-    chunk_users: int = 256,
-) -> list[Bags]:
-    """One bag a user: candidates as of an instant, labelled by what the user bought in the period after it.
-
-    Args:
-        state: as of the instant.
-        index: the item side with numbers released from data up to the instant.
-        label_user: (n,) users of the purchases after the instant.
-        label_item: (n,) their items; an item that is no candidate teaches nothing.
-        n_users: users 0 .. n_users - 1, with or without rows.
-        config: how many candidates.
-        chunk_users: users of one physical batch.
-
-    Returns:
-        Batches whose heads are `TASKS`: the second ranks only what the user does not have.
-    """
-    config = config or CandidateConfig()
-    bought = np.unique(label_user.astype(np.int64) * index.n_items + label_item)
-    batches = []
-    for start in range(0, n_users, chunk_users):
-        stop = min(start + chunk_users, n_users)
-        candidates = user_candidates(state, index, start, stop, config)
-        real = candidates.item_index >= 0
-        cell = np.arange(start, stop, dtype=np.int64)[:, None] * index.n_items + candidates.item_index
-        label = np.isin(cell, bought) & real
-        candidate = np.stack([real, real & ~candidates.own], axis=1)
-        batches.append(Bags(candidates.features, candidate, label[:, None, :] & candidate))
-    return batches

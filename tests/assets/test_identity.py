@@ -311,3 +311,32 @@ def test_the_graph_of_a_shop_with_edges_keeps_classes_checks_and_lineage(tmp_pat
         assert {graph.get(parent).tags["portrait/class"] for parent in graph.get(key).parent_keys} == {"per_user"}
     parents = {".".join(key.path) for key in graph.get(dg.AssetKey(["core", "events"])).parent_keys}
     assert "core.identity_days" in parents and "core.identities" not in parents
+
+
+def units_of_ann(line: Line) -> dict[str, tuple[str, float, float]]:
+    """Event -> its type, units that stand and units cancelled, of the till purchases of ann and the returns."""
+    found = [row for row in line.rows("core.events") if row["event_id"] in ("1", "2", "r1", "r2")]
+    return {row["event_id"]: (row["event_type"], row["quantity"], row["cancelled_quantity"]) for row in found}
+
+
+@pytest.mark.slow
+def test_a_return_under_another_id_of_the_same_person_takes_back_the_purchase(tmp_path):
+    line = Line(tmp_path)
+    text = line.workspace.shop.location.read_text(encoding="utf-8")
+    text = text.replace("values: {look: view}}", "values: {look: view, back: return}}")
+    text = text.replace("identifier: cookie}, item_id: sku}", "identifier: cookie}, item_id: sku, quantity: qty}")
+    line.workspace.shop.location.write_text(text, encoding="utf-8")
+    line.workspace = workspace_of(line.workspace.shop.location, line.workspace.settings.var)
+    header = f"{WEB_HEADER},qty"
+    line.land(
+        "web", "returns.csv", header, "r1,v1,,a,back,2024-01-08 09:00:00,1", "r2,v2,,b,back,2024-01-08 09:00:00,1"
+    )
+    write_lines(line.landing.parent / "web.csv", header, [f"{row}," for row in WEB])
+
+    assert line.run().success
+    of_others = {"2": ("purchase", 1.0, 0.0), "r2": ("return", 1.0, 0.0)}
+    strangers = {"1": ("purchase", 2.0, 0.0), "r1": ("return", 1.0, 0.0), **of_others}
+    assert units_of_ann(line) == strangers
+    line.land("logins", "joined.csv", EDGE_HEADER, ANN)
+    assert line.run().success
+    assert units_of_ann(line) == {"1": ("purchase", 1.0, 1.0), "r1": ("return", 0.0, 1.0), **of_others}

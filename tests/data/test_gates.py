@@ -1,9 +1,12 @@
 """Proof by bad data: real rows, corrupted after the guard in one respect, fail exactly that expectation."""
 
 import dagster as dg
+import numpy as np
 import pytest
 
+from assets import embeddings
 from data.contracts import TABLES
+from data.contracts.model import TEXT_EMBEDDINGS
 from data.contracts.raw import raw_table
 from data.contracts.schema import Table
 from data.expectations import expectation_names
@@ -84,3 +87,10 @@ def test_one_corruption_fails_exactly_its_expectation(workspace, batches, key, o
         assert list(failed) == [one.name]
         assert failed[one.name].broke is None, "the data is bad; the check itself ran"
         assert failed[one.name].blocks
+
+
+def test_vectors_that_break_their_contract_never_reach_the_cache(workspace):
+    vectors = np.zeros((2, 384), dtype=np.float32)
+    with pytest.raises(Refused, match="text_hash_not_null"):
+        embeddings._append(workspace, ["0" * 64, None], vectors)
+    assert workspace.lake.published(TEXT_EMBEDDINGS.key) is None

@@ -40,7 +40,7 @@ def corruptions(contract: Table, one: Expectation) -> list[Corruption]:
     found: Mapping[str, Corruption] = {
         "schema": _with_column,
         "key_unique": lambda made: _with(made, pa.concat_tables([made.data, made.data.slice(0, 1)])),
-        "row_count": lambda made: _with(made, made.data.slice(0, contract.min_rows - 1)),
+        "row_count": lambda made: _with_few(made, contract.min_rows - 1),
         "references": _with_value(one.column or "", "no such item"),
         "quarantine_share": lambda made: made.model_copy(update={"quarantined": made.data.num_rows}),
         "freshness": lambda made: made.model_copy(update={"lag_days": 8.0, "max_lag_days": 7.0}),
@@ -62,6 +62,12 @@ def _bad_values(column: Column, kind: Kind) -> list[Any]:
 
 def _with(made: Made, data: pa.Table) -> Made:
     return made.model_copy(update={"data": data})
+
+
+def _with_few(made: Made, rows: int) -> Made:
+    """Lose rows after they were counted, so that the share of what was set aside is what it was."""
+    kept = made.data.num_rows if made.kept is None else made.kept
+    return made.model_copy(update={"data": made.data.slice(0, rows), "kept": kept})
 
 
 def _with_column(made: Made) -> Made:

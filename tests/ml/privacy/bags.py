@@ -41,7 +41,7 @@ def manual_gradients(bags: Bags, weights: npt.NDArray[np.float64]) -> npt.NDArra
             candidate, label = bags.candidate[u, h], bags.label[u, h]
             if label.any():
                 score = np.exp(x @ weights[h])
-                everything, right = score * candidate, score * label
+                everything, right = score * candidate, score * label * (1 if bags.weight is None else bags.weight[u])
                 gradients[u, h] = (everything / everything.sum() - right / right.sum()) @ x
     return gradients
 
@@ -80,7 +80,8 @@ def gradient_units(bags: Bags, start: npt.NDArray[np.float64], hidden_size: int)
         torch.optim.SGD(model.parameters(), lr=1.0), noise_multiplier=1.0, max_grad_norm=0.3, expected_batch_size=1
     )
     features, candidate, label = (torch.from_numpy(x) for x in (bags.features, bags.candidate, bags.label))
-    torch.autograd.backward(listwise_loss(model(features), candidate, label).sum())
+    weight = None if bags.weight is None else torch.from_numpy(bags.weight)
+    torch.autograd.backward(listwise_loss(model(features), candidate, label, weight).sum())
     optimizer.clip_and_accumulate()
     return torch.cat([parameter.summed_grad.flatten() for parameter in optimizer.params]).numpy()
 

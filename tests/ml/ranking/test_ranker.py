@@ -8,9 +8,10 @@ from pydantic import ValidationError
 
 from ml.privacy.training import TrainingConfig, train_listwise
 from ml.ranking import ranker
+from ml.ranking.bags import training_bags
 from ml.ranking.features import FEATURES, ItemIndex, index_items
 from ml.ranking.inputs import CandidateConfig, ReleasedGram, ReleasedPopularity, UserItemState
-from ml.ranking.ranker import PRIOR, REASONS, TASKS, RankerWeights, Recommendations, Task, training_bags
+from ml.ranking.ranker import PRIOR, REASONS, TASKS, RankerWeights, Recommendations, Task
 from tests.ml.ranking.small_shop import catalogue, state
 
 SIZE = 50
@@ -151,6 +152,21 @@ def test_bags_label_what_was_bought_and_keep_own_items_from_discovery() -> None:
     own = bags[0].features[:, :, FEATURES.index("own")] > 0
     assert not (bags[0].candidate[:, 1] & own).any()
     assert (bags[0].candidate[:, 0] >= bags[0].candidate[:, 1]).all()
+
+
+def test_bags_weigh_a_users_positives_against_the_greatest_of_his_own() -> None:
+    rows, index = checkerboard()
+    user, item = np.array([0, 0, 0, 3, 5, 5]), np.array([0, 2, 2, 3, 5, 7])
+    weight = np.array([0.1, 0.3, 0.5, 0.1, 0.3, 0.3])
+    options = {"n_users": SIZE, "config": CONFIG, "chunk_users": 20}
+    plain, weighed = (training_bags(rows, index, user, item, given, **options) for given in (None, weight))
+    assert plain[0].weight is None
+    found = [sorted(w[label[0]].tolist()) for w, label in zip(weighed[0].weight, weighed[0].label, strict=True)]
+    assert found[0] == pytest.approx([0.2, 1.0]) and found[3] == [1.0] and found[5] == [1.0, 1.0]
+    assert (weighed[0].weight[~weighed[0].label[:, 0]] == 1).all() and (weighed[1].weight == 1).all()
+    np.testing.assert_array_equal(weighed[0].label, plain[0].label)
+    with pytest.raises(ValueError, match="not a positive number"):
+        training_bags(rows, index, user, item, weight - 0.1, **options)
 
 
 def test_wrong_requests_are_refused_in_one_sentence() -> None:
