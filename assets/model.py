@@ -1,6 +1,6 @@
 """Model: what is learnt across users, each table one planned release through the ledger. Nothing else may learn."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -12,7 +12,7 @@ from assets import arrays, learning
 from assets.release import open_ledger, plan_of, release, with_budget
 from assets.table import IS_CURRENT, Withheld, table_asset
 from data.build import Made, Outcome, Slice, content_of, is_current, published_verdicts, refresh
-from data.contracts.core import ITEMS
+from data.contracts.core import EVENTS, ITEMS
 from data.contracts.features import DAILY
 from data.contracts.model import GRAM, ITEM_TEXTS, POPULARITY, PUBLIC_PRIOR, RANKER, TEXT_EMBEDDINGS
 from data.contracts.schema import Table
@@ -38,11 +38,16 @@ def build() -> list[dg.AssetsDefinition]:
     return [
         _release(POPULARITY, [ITEMS], _popularity),
         _release(GRAM, [ITEMS, POPULARITY], _gram),
-        _release(RANKER, [ITEMS, ITEM_TEXTS, TEXT_EMBEDDINGS, POPULARITY, GRAM], _ranker),
+        # Events say of which type a label is; a day whose events change is another day of the daily sums.
+        _release(RANKER, [ITEMS, ITEM_TEXTS, TEXT_EMBEDDINGS, POPULARITY, GRAM], _ranker, through_days=[EVENTS]),
     ]
 
 
-def _release(contract: Table, inputs: list[Table], maker: Maker) -> dg.AssetsDefinition:
+def _release(
+    contract: Table, inputs: list[Table], maker: Maker, through_days: Sequence[Table] = ()
+) -> dg.AssetsDefinition:
+    """A release; `through_days` are read too, and change only where the daily sums do."""
+
     def body(context: dg.AssetExecutionContext, workspace: Workspace) -> Mapping[str, Outcome]:
 
         spans = periods(workspace)
@@ -73,7 +78,7 @@ def _release(contract: Table, inputs: list[Table], maker: Maker) -> dg.AssetsDef
 
     return table_asset(
         [contract],
-        deps=[DAILY.key, *(t.key for t in inputs)],
+        deps=[DAILY.key, *(t.key for t in (*through_days, *inputs))],
         kinds={"pytorch" if contract is RANKER else "python", "delta"},
         code_version=CODE_VERSIONS[contract.key],
         body=body,

@@ -84,7 +84,9 @@ def _recommend(workspace: Workspace, session: Session) -> pa.Table:
     state = arrays.user_item_state(history, "serve")
     weights = arrays.weights(workspace, session)
     parts = []
-    lists = recommend(state, item_side, weights, n_users=len(history.user_ids), k=K, config=candidates)
+    n_users = len(history.user_ids)
+    threads = workspace.settings.threads
+    lists = recommend(state, item_side, weights, n_users=n_users, k=K, config=candidates, threads=threads)
     for task, found in lists.items():
         user, place = np.nonzero(found.item_index >= 0)
         parts.append(
