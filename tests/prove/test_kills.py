@@ -88,11 +88,10 @@ def kill_and_rerun(struck: Struck, shop: Path) -> Struck:
 
 def ledger_after_kill(workspace: Workspace) -> str:
     """Whatever is published is committed and paid for; returns what the ledger says, in a few words."""
-    if not workspace.ledger_path.exists() or workspace.ledger_path.stat().st_size == 0:
+    ledger = existing_ledger(workspace)
+    if ledger is None:
         assert artefacts(workspace.lake) == []
         return "no ledger yet"
-    ledger = existing_ledger(workspace)
-    assert ledger is not None
     matches_ledger(workspace, ledger)
     states = {row.slot: row.state for row in ledger.rows()}
     return ", ".join(f"{slot} {state}" for slot, state in states.items()) or "nothing reserved"
