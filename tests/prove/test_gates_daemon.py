@@ -25,7 +25,7 @@ from data.contracts.schema import Table
 from data.settings import REPOSITORY, Settings
 from data.workspace import Workspace, open_workspace
 from orchestration.definitions import build_defs
-from tests.support.corrupting import CASE_FILE, Case
+from tests.support.cases import CASE_FILE, Case
 from tests.support.corruption import corruptible
 from tests.support.runs import days, execute
 from tests.support.shops import LIVELY_HEADER, add_cookies, add_flyers, customer, lively_shop, write_lines

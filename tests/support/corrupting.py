@@ -1,17 +1,14 @@
 """The definitions of a shop, with batches corrupted between maker and gate as a file says, for the daemon of a proof.
 
-The file is named by an environment variable that nothing else reads. Product code has no such hook: this module puts
-itself in front of the gate wherever the gate is called.
+Product code has no such hook: this module, once imported, puts itself in front of the gate wherever the gate is called.
+Nothing but that daemon may import it.
 """
-
-import os
-from pathlib import Path
 
 import dagster as dg
 
 from assets import embeddings
 from data import build, days, ingest
-from data.contracts.schema import Frozen, Table
+from data.contracts.schema import Table
 from data.engine import Session
 from data.expectations import expectations
 from data.gate import Made, gate
@@ -20,37 +17,8 @@ from data.settings import load_settings
 from data.workspace import Workspace, open_workspace
 from orchestration.definitions import build_defs
 from orchestration.jobs import MAIN
+from tests.support.cases import case_in_force
 from tests.support.corruption import corruptions
-
-CASE_FILE = "PORTRAIT_TEST_CASE"
-"""Names the file that holds the case in force; absent or empty: nothing is corrupted."""
-
-
-class Case(Frozen):
-    """One corruption, and what the daemon is to launch for it."""
-
-    number: int
-    """Of the case; each is launched once."""
-    table: str = ""
-    """Contract key; empty: nothing is corrupted."""
-    check: str = ""
-    """The expectation that is broken."""
-    launch: tuple[str, ...] = ()
-    """Contract keys to make in one run; empty: whatever lands or follows by automation."""
-    tags: dict[str, str] = {}
-    """Tags of that run."""
-
-    def write(self, path: Path) -> None:
-        """Put it in force, at once for every reader."""
-        beside = path.with_suffix(".new")
-        beside.write_text(self.model_dump_json(), encoding="utf-8")
-        os.replace(beside, path)
-
-
-def case_in_force() -> Case | None:
-    """What the file says now."""
-    path = Path(os.environ[CASE_FILE])
-    return Case.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def corrupted(contract: Table, made: Made) -> Made:
