@@ -111,12 +111,13 @@ def test_a_second_run_makes_nothing_and_says_so_in_one_line(shop):
 
 
 def test_two_runs_at_once_are_refused_with_the_process_that_is_at_work(shop, ran):
-    from orchestration.turn import alone
+    from tests.support.holding import holding
     from tests.support.shops import workspace_of
 
-    with alone(workspace_of(shop, ran[1])):
+    with holding(workspace_of(shop, ran[1])) as holder:
         code, _, err = call("run")
-    assert code == 2 and f"process {os.getpid()}" in err and len(err.splitlines()) == 1
+        holder.communicate("go\n")
+    assert code == 2 and f"process {holder.pid};" in err and len(err.splitlines()) == 1
 
 
 def test_status_shows_tables_runs_ledger_and_what_waits(shop):

@@ -26,6 +26,7 @@ from orchestration.launch import (
 )
 from orchestration.progress import is_expected, sentence_of
 from orchestration.turn import Busy, alone
+from tests.support.holding import holding
 from tests.support.shops import HEADER, YAML, workspace_of, write_shop
 
 CORE = [dg.AssetKey(["raw", name]) for name in ("tills", "catalogue", "members")] + [
@@ -190,27 +191,6 @@ def test_a_missing_source_file_is_an_error_before_anything_runs(workspace):
     with pytest.raises(SourceError, match="sources.catalogue.path"):
         execute(workspace, instance, io.StringIO())
     assert instance.get_runs() == []
-
-
-HOLD = """
-import sys
-from pathlib import Path
-from orchestration.turn import alone
-from tests.support.shops import workspace_of
-with alone(workspace_of(Path(sys.argv[1]), Path(sys.argv[2]))):
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
-
-
-def holding(workspace):
-    """A process that holds the shop's lock until it reads a line or dies."""
-    command = [sys.executable, "-c", HOLD, str(workspace.shop.location), str(workspace.settings.var)]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    pipe = subprocess.PIPE
-    holder = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdin=pipe, stdout=pipe, text=True)
-    assert holder.stdout.readline() == "held\n"
-    return holder
 
 
 def test_two_processes_never_work_on_one_shop_and_a_killed_one_holds_nothing(workspace):
