@@ -200,7 +200,8 @@ def _one(workspace: Workspace, file: str, files: Sequence[Held], was: str = "was
             "names files with their digests, and a file that was never landed can simply be removed."
         )
     if len(found) > 1:
-        raise ShopError(f"{file}: that is several files: {'; '.join(map(str, found))}; name one by its digest.")
+        which = "name one by its digest, or its source by --source where several read one file"
+        raise ShopError(f"{file}: that is several files: {'; '.join(map(str, found))}; {which}.")
     return found[0]
 
 
