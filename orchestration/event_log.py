@@ -1,7 +1,6 @@
 """Dagster's event log in SQLite, with connections that stay open: half of what a run cost that had nothing to do."""
 
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +27,6 @@ class EventLog(SqliteEventLogStorage):
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
         self._tables: set[str] = set()
-        self._engines_lock = threading.Lock()
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -58,18 +56,17 @@ class EventLog(SqliteEventLogStorage):
 
     def _engine(self, shard: str) -> Engine:
         """The open database, which becomes the latest used; the one unused for longest is closed."""
-        with self._engines_lock:
-            if shard not in self._engines:
-                self._engines[shard] = create_engine(
-                    self.conn_string_for_shard(shard),
-                    poolclass=QueuePool,
-                    pool_size=1,
-                    connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
-                )
-            self._engines.move_to_end(shard)
-            if len(self._engines) > KEPT:
-                self._engines.popitem(last=False)[1].dispose()
-            return self._engines[shard]
+        if shard not in self._engines:
+            self._engines[shard] = create_engine(
+                self.conn_string_for_shard(shard),
+                poolclass=QueuePool,
+                pool_size=1,
+                connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS},
+            )
+        self._engines.move_to_end(shard)
+        if len(self._engines) > KEPT:
+            self._engines.popitem(last=False)[1].dispose()
+        return self._engines[shard]
 
     def has_table(self, table_name: str) -> bool:
         """Whether the index has the table; asked before every check result. Tables only ever come."""
@@ -88,6 +85,6 @@ class EventLog(SqliteEventLogStorage):
         super().dispose()
 
     def _close(self) -> None:
-        with self._engines_lock:
+        with self._db_lock:
             while self._engines:
                 self._engines.popitem()[1].dispose()
