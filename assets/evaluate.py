@@ -9,6 +9,7 @@ import pyarrow as pa
 from assets import arrays, learning
 from assets.release import plan_of
 from data.build import Made
+from data.contracts.model import POPULARITY
 from data.contracts.out import EVALUATION, TASKS
 from data.engine import Session
 from data.history import History, Periods
@@ -56,6 +57,8 @@ def evaluate(workspace: Workspace, session: Session, spans: Periods, tell: Calla
             rows += _scored(task, name, recommended, wanted, catalogue.n_items)
         tell(f"out.evaluation: {task} scored for {len(lists)} models")
     notes = {f"{r['task']}_{r['model']}_{r['metric']}": f"{r['score']:.6f}" for r in rows if r["metric"] == "ndcg"}
+    learnt_until = session.query(f"select max(window_end) as day from {POPULARITY.key}").column("day")[0].as_py()
+    notes |= {"learnt_until": learnt_until.isoformat()}
     days = {"test_start": spans.test.date().isoformat(), "test_end": spans.end.date().isoformat()}
     return Made(data=pa.Table.from_pylist(rows, schema=EVALUATION.arrow_schema()), notes=notes | days)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from assets import arrays, learning
-from assets.release import open_ledger, plan_of, release, with_budget
+from assets.release import Mechanism, due_periods, open_ledger, plan_of, release, with_budget
 from assets.table import IS_CURRENT, Withheld, table_asset
 from data.build import Made, Outcome, Slice, content_of, is_current, published_verdicts, refresh
 from data.contracts.core import EVENTS, ITEMS
@@ -18,7 +18,7 @@ from data.contracts.model import GRAM, ITEM_TEXTS, POPULARITY, PUBLIC_PRIOR, RAN
 from data.contracts.schema import Table
 from data.engine import Session
 from data.features import days_between
-from data.history import History, Periods, periods, rows_digest
+from data.history import History, Periods, rows_digest
 from data.ingest import calendar_days
 from data.lake import digest
 from data.ledger import BudgetRefused
@@ -49,8 +49,7 @@ def _release(
     """A release; `through_days` are read too, and change only where the daily sums do."""
 
     def body(context: dg.AssetExecutionContext, workspace: Workspace) -> Mapping[str, Outcome]:
-
-        spans = periods(workspace)
+        spans = due_periods(workspace)
         before = workspace.lake.published(contract.key)
         read = Slice(table=DAILY, days=days_between(workspace, None, spans.test))
         code = CODE_VERSIONS[contract.key]
@@ -95,8 +94,34 @@ def _release(
 
 
 def _policy(workspace: Workspace) -> dict[str, Any]:
-    """What the shop's privacy policy says about a release: not where its ledger lies."""
-    return workspace.shop.privacy.model_dump(mode="json", exclude={"ledger"})
+    """What the shop's privacy policy says about a release: not where its ledger lies, nor when it falls due."""
+    return workspace.shop.privacy.model_dump(mode="json", exclude={"ledger", "monthly"})
+
+
+def _released(
+    context: dg.AssetExecutionContext,
+    workspace: Workspace,
+    contract: Table,
+    spans: Periods,
+    *,
+    inputs: str,
+    mechanism: Mechanism,
+) -> tuple[pa.Table, dict[str, str]]:
+    """Release under the slot that is due, which bears the name of the table."""
+    from ml.privacy.plan import slot_due
+
+    first = contract.key.split(".")[1]
+    slot, before = slot_due(plan_of(workspace), first, spans.test.date()), workspace.lake.published(contract.key)
+    return release(
+        workspace,
+        contract,
+        slot,
+        is_published=before is not None and before.notes.get("slot", first) == slot,
+        run_id=context.run.run_id,
+        code_version=CODE_VERSIONS[contract.key],
+        inputs=inputs,
+        mechanism=mechanism,
+    )
 
 
 def _window(rows: pa.Table, start: date, end: date) -> pa.Table:
@@ -117,12 +142,11 @@ def _popularity(context: dg.AssetExecutionContext, workspace: Workspace, session
         columns = {"item_id": history.item_ids, "popularity": latest, "popularity_before": before}
         return pa.table({**columns, "noise_std": np.full(len(latest), planned.noise_std)}), found.event
 
-    rows, notes = release(
+    rows, notes = _released(
+        context,
         workspace,
         POPULARITY,
-        "popularity",
-        run_id=context.run.run_id,
-        code_version=CODE_VERSIONS[POPULARITY.key],
+        spans,
         inputs=rows_digest(*windows, pa.table({"item_id": history.item_ids})),
         mechanism=mechanism,
     )
@@ -151,12 +175,11 @@ def _gram(context: dg.AssetExecutionContext, workspace: Workspace, session: Sess
         }
         return pa.table(columns), found.event
 
-    rows, notes = release(
+    rows, notes = _released(
+        context,
         workspace,
         GRAM,
-        "gram",
-        run_id=context.run.run_id,
-        code_version=CODE_VERSIONS[GRAM.key],
+        spans,
         inputs=digest(rows_digest(pairs), content_of(workspace.lake, [ITEMS, POPULARITY])),
         mechanism=mechanism,
     )
@@ -202,12 +225,11 @@ def _ranker(context: dg.AssetExecutionContext, workspace: Workspace, session: Se
         )
         return arrays.weights_table(trained.weights), event
 
-    rows, notes = release(
+    rows, notes = _released(
+        context,
         workspace,
         RANKER,
-        "ranker",
-        run_id=context.run.run_id,
-        code_version=CODE_VERSIONS[RANKER.key],
+        spans,
         inputs=digest(rows_digest(history.named(found), labels), public),
         mechanism=mechanism,
     )

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from data.build import Outcome
 from data.contracts.schema import Table
+from data.history import Periods, periods
 from data.lake import Lake, digest
 from data.ledger import Ledger, LedgerError, Row, canonical_json
 from data.ledger.move import check_single
@@ -45,7 +46,13 @@ def declared_plan(workspace: Workspace) -> "PrivacyPlan":
     shop = workspace.shop
     if shop.declared_users is None:
         raise ShopError(f"{shop.location}: {NO_POPULATION}")
-    return default_plan(shop.privacy.epsilon, shop.delta(shop.declared_users), shop.declared_users)
+    return default_plan(
+        shop.privacy.epsilon,
+        shop.delta(shop.declared_users),
+        shop.declared_users,
+        first_due=shop.evaluation.test_start if shop.is_timed else None,
+        monthly=shop.privacy.monthly,
+    )
 
 
 def plan_of(workspace: Workspace) -> "PrivacyPlan":
@@ -68,6 +75,24 @@ def plan_of(workspace: Workspace) -> "PrivacyPlan":
         return PrivacyPlan.model_validate(founded) if slots and not policy else declared
     except ValidationError:  # of a version whose slots this one does not know: the ledger says so
         return declared
+
+
+def due_periods(workspace: Workspace) -> Periods:
+    """The periods of the latest release that the plan in force lets fall due.
+
+    While the ledger cannot be used, those of the plan that this version would draw up: what is published for them stays
+    in use, and anything else asks the ledger and fails there.
+
+    Raises:
+        ShopError: as `declared_plan`.
+    """
+    from ml.privacy.plan import due_days
+
+    try:
+        plan = plan_of(workspace)
+    except LedgerError:
+        plan = declared_plan(workspace)
+    return periods(workspace, due_days(plan))
 
 
 def open_ledger(workspace: Workspace) -> Ledger:
@@ -157,6 +182,7 @@ def release(
     contract: Table,
     slot: str,
     *,
+    is_published: bool,
     run_id: str,
     code_version: str,
     inputs: str,
@@ -168,6 +194,7 @@ def release(
         workspace: the shop.
         contract: of the table that is published from it.
         slot: slot of the plan.
+        is_published: whether the table that is published was made from this slot.
         run_id: the run that asks.
         code_version: of the releasing code.
         inputs: digest, by content, of exactly what the mechanism reads.
@@ -188,7 +215,7 @@ def release(
         run_id=run_id,
         input_version=inputs,
         code_version=code_version,
-        is_published=workspace.lake.published(contract.key) is not None,
+        is_published=is_published,
     )
     if not isinstance(grant, Row):
         rows, event = mechanism(parse_event(grant.event))
@@ -196,6 +223,7 @@ def release(
     content = ledger.released(grant)
     spent = ledger.spent()
     notes = {
+        "slot": grant.slot,
         "ledger_sequence": str(grant.sequence),
         "ledger_head": grant.head,
         "epsilon_spent": f"{spent.epsilon:.6f}",

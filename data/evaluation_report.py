@@ -130,7 +130,9 @@ def _measured(workspace: Workspace, published: Published, releases: Sequence[Fac
         return {"holdout_share": evaluation.holdout_share, "holdout_seed": evaluation.holdout_seed}
     spans = periods(workspace)
     start = published.notes.get("test_start", spans.test.date().isoformat())
-    learnt_until = max((r["window_end"] for r in releases if r["window_end"]), default=None)
+    learnt_until = published.notes.get("learnt_until") or max(
+        (r["window_end"] for r in releases if r["window_end"]), default=None
+    )
     return {
         "learnt_until": learnt_until,
         "test_start": start,

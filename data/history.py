@@ -6,6 +6,7 @@ depends on that user, that item and the declared seed alone.
 """
 
 import hashlib
+from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Literal
 
@@ -44,11 +45,14 @@ WINDOW_DAYS = 28
 """Days of the labels' period and of each window of popularity: the privacy plan's constant, held equal by a test."""
 
 
-def periods(workspace: Workspace) -> Periods:
-    """The periods of a shop.
+def periods(workspace: Workspace, dues: Sequence[date] = ()) -> Periods:
+    """The periods of a shop: those of the latest release that is due.
+
+    A release is due once its own day has begun to land: then the days before it, which it reads, are complete.
 
     Args:
         workspace: the shop.
+        dues: the days on which the privacy plan lets releases fall due, ascending; none for a plan of one release.
 
     Returns:
         The periods; for a shop without timestamps all of them are its one constant day.
@@ -61,10 +65,12 @@ def periods(workspace: Workspace) -> Periods:
         return Periods(
             fit=end_of(day.date()), test=end_of(day.date()), end=end_of(day.date()), windows=(window, window)
         )
-    start = shop.evaluation.test_start
+    start, landed = shop.evaluation.test_start, as_of(workspace)
+    if dues:
+        start = max((day for day in dues if landed and day < landed.date()), default=dues[0])
     length = timedelta(days=shop.evaluation.test_days)
     if start is None:
-        last = as_of(workspace) or datetime.combine(shop.calendar.start, time.min)
+        last = landed or datetime.combine(shop.calendar.start, time.min)
         start = (last - length).date()
     test = datetime.combine(start, time.min)
     windows = ((test - 2 * span).date(), (test - span).date()), ((test - span).date(), test.date())

@@ -43,6 +43,9 @@ class Privacy(Frozen):
     """off exists for public benchmarks; a shop's own data also needs `allow_off_on_own_data`."""
     epsilon: Annotated[float, Field(gt=0, le=20)] = 4.0
     """Total for the lifetime of the ledger, user level, add or remove one user."""
+    monthly: Annotated[int, Field(ge=0, le=60)] | None = None
+    """Releases after the first, a month apart each, all under the one epsilon; null: twelve where the declared
+    population carries them, else none. They begin at `evaluation.test_start`, and there are none without it."""
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None
     """null: 1 / (100 N), N the declared or released number of users."""
     allow_off_on_own_data: bool = False

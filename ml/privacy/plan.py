@@ -4,8 +4,10 @@ Chosen on the validation period of public benchmarks (labels of the 28 days befo
 shop's data is seen. Nothing here reads data: the population is declared.
 """
 
+import calendar
 import math
 import re
+from datetime import date
 from typing import Final
 
 import numpy as np
@@ -26,6 +28,10 @@ _BUYS: Final = {
     "ranker": "the weights of the lists; at 2,469 users within .0006 NDCG@20 of weights without noise",
 }
 _GRAM: Final = "which items go together; at 100,000 users and epsilon 1, NDCG .280 against .187 of popularity"
+
+
+YEAR: Final = 12
+"""Monthly releases that follow the first one where the population carries them."""
 
 
 class PlanConstants(BaseModel):
@@ -77,10 +83,57 @@ def head_size(declared_users: int, mu: float) -> int:
     return int(np.clip(declared_users * mu / 5, 100, 2000))
 
 
+def months_after(first: date, months: int) -> date:
+    """The same day of a later month, or that month's last day where it is shorter.
+
+    >>> months_after(date(2023, 12, 31), 2)
+    datetime.date(2024, 2, 29)
+
+    Args:
+        first: a day.
+        months: at least 0.
+    """
+    year, month = divmod(first.year * 12 + first.month - 1 + months, 12)
+    return date(year, month + 1, min(first.day, calendar.monthrange(year, month + 1)[1]))
+
+
+def due_days(plan: PrivacyPlan) -> tuple[date, ...]:
+    """The days on which releases of a plan fall due, ascending; none for a plan of one release."""
+    return tuple(sorted({slot.due for slot in plan.slots if slot.due}))
+
+
+def slots_by_kind(plan: PrivacyPlan) -> dict[str, list[Slot]]:
+    """The slots that release the same thing, by the name of the first of them, in the plan's order."""
+    found: dict[str, list[Slot]] = {}
+    for slot in plan.slots:
+        found.setdefault(_AGAIN.sub("", slot.name) if slot.due else slot.name, []).append(slot)
+    return found
+
+
+def slot_due(plan: PrivacyPlan, first: str, day: date) -> str:
+    """The slot that releases something from the days before one that is due; the only slot of it otherwise.
+
+    Args:
+        plan: the plan.
+        first: the name of the first slot of its kind, such as `gram`.
+        day: a due day.
+    """
+    return next((slot.name for slot in slots_by_kind(plan).get(first, []) if slot.due == day), first)
+
+
 def default_plan(
-    epsilon: float, delta: float, declared_users: int, constants: PlanConstants | None = None
+    epsilon: float,
+    delta: float,
+    declared_users: int,
+    constants: PlanConstants | None = None,
+    *,
+    first_due: date | None = None,
+    monthly: int | None = None,
 ) -> PrivacyPlan:
-    """The plan of one release for a declared population.
+    """The plan for a declared population: one release, and a year of monthly ones where the population carries them.
+
+    Every release of a year has an equal share of mu^2; it is carried where each of them still opens the gates of all
+    mechanisms. Slots, days and noise are fixed before data is read, so that they compose as one plan.
 
     >>> [(slot.name, round(slot.share, 2)) for slot in default_plan(4, 4e-6, 2469).slots]
     [('popularity', 0.4), ('gram', 0.45), ('ranker', 0.15)]
@@ -88,12 +141,16 @@ def default_plan(
     [('popularity', 0.55), ('gram', 0.45)]
     >>> [(slot.name, round(slot.share, 2)) for slot in default_plan(1, 4e-6, 2469).slots]
     [('popularity', 1.0)]
+    >>> [len(due_days(default_plan(4, 1e-7, users, first_due=date(2018, 1, 31)))) for users in (2469, 100_000)]
+    [0, 13]
 
     Args:
         epsilon: for the lifetime of the ledger.
         delta: at most 1 / (100 declared_users).
         declared_users: the publicly declared number of users.
         constants: bounds and shares.
+        first_due: the day before which the first release ends; None: no later release can have a day of its own.
+        monthly: releases after the first; None: `YEAR` where the population carries them, else none.
 
     Returns:
         The plan; its slots use up the whole budget.
@@ -103,6 +160,34 @@ def default_plan(
     """
     c = constants or PlanConstants()
     users_mu = declared_users * mu_from_epsilon(epsilon, delta)
+    if monthly is None:
+        monthly = YEAR if _carries(users_mu / math.sqrt(1 + YEAR), c) else 0
+    if first_due is None or monthly == 0:
+        slots = _one_release(users_mu, c)
+    else:
+        one = _one_release(users_mu / math.sqrt(1 + monthly), c)
+        dues = [months_after(first_due, n) for n in range(1 + monthly)]
+        slots = [
+            slot.model_copy(
+                update={
+                    "name": slot.name if day == first_due else f"{slot.name}_{day:%Y_%m}",
+                    "due": day,
+                    "share": slot.share / (1 + monthly),
+                }
+            )
+            for day in dues
+            for slot in one
+        ]
+    return PrivacyPlan(epsilon=epsilon, delta=delta, declared_users=declared_users, slots=tuple(slots))
+
+
+def _carries(users_mu: float, c: PlanConstants) -> bool:
+    """Whether a release of so many users x mu opens every gate."""
+    return {slot.name for slot in _one_release(users_mu, c)} >= {"gram", "ranker"}
+
+
+def _one_release(users_mu: float, c: PlanConstants) -> list[Slot]:
+    """The slots of one release that has users x mu for itself; shares add up to 1."""
     later: list[Slot] = []
     if users_mu * math.sqrt(c.gram_share) >= c.gram_users_mu:
         units = c.gram_sensitivity
@@ -116,7 +201,7 @@ def default_plan(
         share=1 - sum(slot.share for slot in later),
         bound=c.popularity_bound,
     )
-    return PrivacyPlan(epsilon=epsilon, delta=delta, declared_users=declared_users, slots=(popularity, *later))
+    return [popularity, *later]
 
 
 def worth(slot_name: str, declared_users: int, mu: float) -> str | None:

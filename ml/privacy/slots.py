@@ -5,6 +5,7 @@ dp_accounting is imported when a sampled slot is calibrated, not when this modul
 
 import math
 from collections.abc import Sequence
+from datetime import date
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -36,6 +37,8 @@ class Slot(BaseModel):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     """Unique name, such as `popularity` or `ranker_2018_01`."""
+    due: date | None = None
+    """The release reads the days before this one, once they have landed; None: the days that the shop file names."""
     mechanism: Literal["discrete_gaussian", "gram_gaussian", "exponential", "gaussian", "poisson_gaussian"]
     """Kind of the event: a sum or table; a Gram matrix; a quantile or selection; steps over all users (full-batch
     gradients, k-means); steps over samples of them."""

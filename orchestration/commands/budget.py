@@ -1,5 +1,7 @@
 """The privacy budget before it is spent: what the plan allows, at what noise and cost, and what each release buys."""
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -9,7 +11,7 @@ from orchestration.commands.common import ShopOption, console, counted, open_sho
 
 if TYPE_CHECKING:
     from data.ledger import Ledger
-    from ml.privacy.accounting import PrivacyPlan
+    from ml.privacy.accounting import PrivacyPlan, Slot
 
 NOT_MEASURED = "not measured"
 
@@ -60,10 +62,19 @@ def _states(ledger: "Ledger | None") -> dict[str, str]:
     return {row.slot: f"{row.state}, row {row.sequence}" for row in ledger.rows()} if ledger else {}
 
 
+def _state(slots: "Sequence[Slot]", states: dict[str, str] | None) -> str:
+    """How far the slots of one kind got."""
+    if states is None:
+        return "unknown"
+    if len(slots) == 1:
+        return states.get(slots[0].name, "free")
+    return f"{sum(slot.name in states for slot in slots)} of {len(slots)} spent"
+
+
 def _table(declared: "PrivacyPlan", states: dict[str, str] | None, title: str) -> RichTable:
-    """One row a slot; without states, their column says that they are unknown."""
+    """One row a kind of release; without states, their column says that they are unknown."""
     from ml.privacy.accounting import compose
-    from ml.privacy.plan import noise_of, worth
+    from ml.privacy.plan import noise_of, slots_by_kind, worth
 
     table = RichTable(title=title, title_justify="left", show_lines=True)
     table.add_column("slot", overflow="fold")
@@ -75,7 +86,8 @@ def _table(declared: "PrivacyPlan", states: dict[str, str] | None, title: str) -
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state", max_width=10)
     table.add_column("what it buys", min_width=25)
-    for slot, event in zip(declared.slots, declared.events().values(), strict=True):
+    for slots in slots_by_kind(declared).values():
+        slot, event = slots[0], declared.events()[slots[0].name]
         alone = compose([event], declared.delta)
         table.add_row(
             slot.name,
@@ -86,8 +98,8 @@ def _table(declared: "PrivacyPlan", states: dict[str, str] | None, title: str) -
             f"{alone.mu:.4f}",
             f"{alone.epsilon:.3f}",
             f"{alone.epsilon_zcdp:.3f}",
-            "unknown" if states is None else states.get(slot.name, "free"),
-            worth(slot.name, declared.declared_users, alone.mu) or NOT_MEASURED,
+            _state(slots, states),
+            worth(slots[-1].name, declared.declared_users, alone.mu) or NOT_MEASURED,
         )
     return table
 
@@ -95,15 +107,25 @@ def _table(declared: "PrivacyPlan", states: dict[str, str] | None, title: str) -
 def _said(declared: "PrivacyPlan") -> list[str]:
     """What all slots cost together, and what that rests on."""
     from ml.privacy.accounting import UNIT, compose
+    from ml.privacy.plan import due_days
 
     cost = compose(list(declared.events().values()), declared.delta)
-    users = declared.declared_users
-    return [
+    users, dues = declared.declared_users, due_days(declared)
+    said = [
         f"All slots together: epsilon {cost.epsilon:.4f} (numerical, PLD; {cost.epsilon_zcdp:.4f} proven, zCDP) of "
         f"{declared.epsilon:g}, mu {cost.mu:.4f}.",
         f"Delta {declared.delta:.3g}, at most 1 / (100 x {users:,}) = {1 / (100 * users):.3g}; "
         f"declared population {users:,}.",
         f"Unit: {UNIT}.",
         "In the table: shares of mu^2; noise as standard deviation on every cell, in the units of what is summed; mu, "
-        "epsilon and zCDP of each release alone.",
+        "epsilon and zCDP; all of one release alone.",
     ]
+    if dues:
+        each, less = cost.mu / math.sqrt(len(dues)), math.sqrt(len(dues))
+        said += [
+            f"Of each slot {len(dues)} releases, due on {dues[0]}, then monthly to {dues[-1]}, each once its own day "
+            "has begun to land; a month without a run is left out.",
+            f"Each release has mu {each:.4f}; a single one would have {cost.mu:.4f}, {less:.1f} times less noise, and "
+            "nothing would be learnt after it.",
+        ]
+    return said
