@@ -1,9 +1,11 @@
 """What is learnt across users, as functions of what is read: for the releases, and for their twin without noise."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from assets import arrays
 from data.history import History, Phase
@@ -86,10 +88,24 @@ def gram(
     return head, direction, release_gram(rows, planned=planned, mean_direction=direction, non_private=non_private)
 
 
+def enters_training(user_ids: Iterable[object], rate: float) -> npt.NDArray[np.bool_]:
+    """Who trains the ranker: everybody by a digest of the own id, whoever else there is.
+
+    Args:
+        user_ids: of everybody.
+        rate: probability of entering, in (0, 1].
+
+    Returns:
+        One decision a user, in their order.
+    """
+    drawn = (hashlib.blake2b(f"{one}".encode(), digest_size=8, key=b"ranker").digest() for one in user_ids)
+    return np.array([int.from_bytes(digest) < rate * 2**64 for digest in drawn], dtype=np.bool_)
+
+
 def ranker(
     state: "UserItemState",
     labels: "tuple[Int32, Int32, Float64]",
-    n_users: int,
+    user_ids: Collection[object],
     catalogue: "Catalogue",
     before: "ReleasedPopularity",
     together: "ReleasedGram",
@@ -104,7 +120,7 @@ def ranker(
     Args:
         state: everybody's own items as of that instant.
         labels: users and items taken after it, and how much each counts among the same user's.
-        n_users: users, with or without items.
+        user_ids: of everybody, with or without items, in the order of their numbers.
         catalogue: the whole public catalogue.
         before: released popularity up to that instant.
         together: the released Gram matrix.
@@ -116,14 +132,21 @@ def ranker(
     Returns:
         The weights and what ran.
     """
-    from ml.privacy.plan import PlanConstants
+    from ml.privacy.plan import PlanConstants, ranker_users
     from ml.privacy.training import TrainingConfig, train_listwise
     from ml.ranking.bags import training_bags
     from ml.ranking.features import index_items
     from ml.ranking.inputs import CandidateConfig
     from ml.ranking.ranker import PRIOR
 
-    candidates = CandidateConfig()
+    constants, candidates = PlanConstants(), CandidateConfig()
+    n_trained = ranker_users(plan.declared_users, planned.mu)
+    if n_trained < plan.declared_users:
+        enters = enters_training(user_ids, n_trained / plan.declared_users)
+        state, labels, n_users = _only(enters, state, labels)
+        tell(f"{n_users} users train")
+    else:
+        n_users = len(user_ids)
     bags = training_bags(
         state,
         index_items(catalogue, before, together, candidates),
@@ -134,12 +157,25 @@ def ranker(
     tell(f"bags ready, {planned.steps} full-batch steps to go")
     config = TrainingConfig(
         steps=planned.steps,
-        learning_rate=PlanConstants().learning_rate,
+        learning_rate=constants.learning_rate,
         max_grad_norm=planned.bound,
-        declared_users=plan.declared_users,
+        declared_users=n_trained,
     )
     noise = 0.0 if non_private else planned.noise_multiplier
     return train_listwise(bags, PRIOR.to_array(), config, noise_multiplier=noise, non_private=non_private)
+
+
+def _only(
+    enters: npt.NDArray[np.bool_], state: "UserItemState", labels: "tuple[Int32, Int32, Float64]"
+) -> "tuple[UserItemState, tuple[Int32, Int32, Float64], int]":
+    """Rows and labels of some users, numbered anew in the same order, and how many users these are."""
+    number = (np.cumsum(enters) - 1).astype(np.int32)
+    kept = enters[state.user_index]
+    columns = {name: column[kept] for name, column in vars(state).items()}
+    columns["user_index"] = number[columns["user_index"]]
+    user, item, weight = labels
+    taught = enters[user]
+    return type(state)(**columns), (number[user[taught]], item[taught], weight[taught]), int(enters.sum())
 
 
 def everything(
@@ -176,7 +212,7 @@ def everything(
     trained = ranker(
         state,
         labels,
-        n_users,
+        history.user_ids,
         catalogue,
         before,
         together,

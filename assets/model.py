@@ -207,7 +207,7 @@ def _ranker(context: dg.AssetExecutionContext, workspace: Workspace, session: Se
         trained = learning.ranker(
             arrays.as_state(found),
             history.weighted(labels),
-            len(history.user_ids),
+            history.user_ids,
             arrays.catalogue(workspace, session),
             arrays.released(workspace, session, is_before=True),
             arrays.gram(workspace, session),

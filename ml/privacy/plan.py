@@ -57,6 +57,9 @@ class PlanConstants(BaseModel):
     ranker_users_mu: float = Field(default=600.0, gt=0)
     """The ranker is trained from so many declared users x mu on; below, its public prior ranks, and popularity is
     counted in one window of twice the length, which halves its noise."""
+    ranker_users: int = Field(default=5_000, ge=1)
+    """At least about so many users train the ranker where the population has them, and as many as bring users x mu to
+    twice its gate: a few weights need no more, and memory stays bounded."""
     steps: int = Field(default=16, ge=1)
     """Full-batch gradient steps of the ranker."""
     max_grad_norm: float = Field(default=0.5, gt=0)
@@ -119,6 +122,24 @@ def slot_due(plan: PrivacyPlan, first: str, day: date) -> str:
         day: a due day.
     """
     return next((slot.name for slot in slots_by_kind(plan).get(first, []) if slot.due == day), first)
+
+
+def ranker_users(declared_users: int, mu: float, constants: PlanConstants | None = None) -> int:
+    """About how many users train the ranker; each enters with the same probability, whoever else there is.
+
+    >>> ranker_users(2469, 0.34), ranker_users(100_000, 0.08), ranker_users(1_000_000, 0.28)
+    (2469, 15000, 5000)
+
+    Args:
+        declared_users: the publicly declared number of users.
+        mu: of the ranker's slot; inf for a twin without noise.
+        constants: the least number, and the gate.
+
+    Returns:
+        At most `declared_users`.
+    """
+    c = constants or PlanConstants()
+    return min(declared_users, max(c.ranker_users, math.ceil(2 * c.ranker_users_mu / mu)))
 
 
 def default_plan(
