@@ -11,15 +11,16 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
-from itertools import chain
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError
 
 from data.contracts.schema import Frozen, Table
+from data.delta_log import Snapshots, data_commits
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -98,6 +99,7 @@ class Lake:
         """
         self.root = root.rstrip("/")
         self.storage_options = {**(S3_OPTIONS if root.startswith("s3://") else {}), **(storage_options or {})}
+        self._snapshots = Snapshots(self.storage_options)
 
     @property
     def is_remote(self) -> bool:
@@ -108,17 +110,14 @@ class Lake:
         """Where the table of a contract key lives."""
         return f"{self.root}/{key.replace('.', '/')}"
 
-    def open(self, key: str, version: int | None = None) -> DeltaTable | None:
-        """The Delta table, or None before its first publication.
+    def open(self, key: str) -> DeltaTable | None:
+        """The newest snapshot of a Delta table, or None before its first publication.
 
         Raises:
             LakeError: if the place cannot be reached.
         """
         with _reaching(self.uri(key)):
-            try:
-                return DeltaTable(self.uri(key), version=version, storage_options=self.storage_options or None)
-            except TableNotFoundError:
-                return None
+            return self._snapshots.newest(self.uri(key))
 
     def files(self, key: str, days: Collection[date] | None = None) -> list[str]:
         """Parquet files of the last version, or of only some days of it, for an engine to read."""
@@ -157,9 +156,7 @@ class Lake:
         if table is None:
             return None
         actions = pa.table(table.get_add_actions(flatten=True))
-        commits = chain(table.history(5), table.history())
-        data_commits = (c for c in commits if "portrait" in c)  # the others are clean-ups
-        last: dict[str, Any] = next(data_commits, {"portrait": "{}", "version": table.version()})
+        last: dict[str, Any] = next(data_commits(table), {"portrait": "{}", "version": table.version()})
         notes = json.loads(last["portrait"])
         files = digest(sorted(actions.column("path").to_pylist()))
         return Published(
@@ -300,8 +297,8 @@ class Lake:
         """Standing facts of a table, oldest first; see `STANDING`."""
         table = self.open(key)
         found: dict[str, dict[str, Any]] = {}
-        commits = [c for c in (table.history() if table is not None else []) if "portrait" in c][:LOOK_BACK]
-        for commit in reversed(commits):
+        commits = islice(data_commits(table), LOOK_BACK) if table is not None else ()
+        for commit in reversed(list(commits)):
             notes = json.loads(commit["portrait"])
             found |= {json.dumps(fact, sort_keys=True): fact for fact in json.loads(notes.get(STANDING, "[]"))}
         return list(found.values())
