@@ -1,4 +1,4 @@
-"""Reading the log of a Delta table no more often, and no further back, than a question needs.
+"""The log of a Delta table: how long it keeps what, and reading it no more often or further back than a question needs.
 
 A log grows by one file a commit, and a run asks some ten tables nearly a hundred questions: to read the log for each
 question would make every landed file dearer than the one before it.
@@ -10,6 +10,17 @@ from typing import Any
 
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
+
+from data.contracts.schema import Table
+
+LOG_IS_KEPT = {"delta.logRetentionDuration": "interval 3650 days"}
+"""Commits carry the notes by which a table is known to be up to date: they outlive the files that they replaced."""
+
+REMOVED_ARE_KNOWN = "delta.deletedFileRetentionDuration"
+"""For how long a checkpoint of the log still lists a file that was replaced or removed; Delta says a week."""
+
+SLACK_DAYS = 365
+"""For so long the clean-up may stand still: a file that the log lists no more would never be deleted."""
 
 FIRST_LOOK = 8
 """Commits that are read first; nearly always the last one answers."""
@@ -73,3 +84,17 @@ def data_commits(table: DeltaTable) -> Iterator[dict[str, Any]]:
         if len(found) < limit:
             return
         n_seen, limit = limit, 4 * limit
+
+
+def log_properties(contract: Table) -> dict[str, str]:
+    """What Delta is told about the log of a table.
+
+    Args:
+        contract: of the table.
+
+    Returns:
+        Table properties of Delta.
+    """
+    if contract.history_days is None:
+        return LOG_IS_KEPT
+    return LOG_IS_KEPT | {REMOVED_ARE_KNOWN: f"interval {contract.history_days + SLACK_DAYS} days"}
