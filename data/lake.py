@@ -7,32 +7,24 @@ downstream is made again.
 
 import hashlib
 import json
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
-from itertools import chain
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from data.contracts.schema import Frozen, Table
+from data.delta_log import REMOVED_ARE_KNOWN, Snapshots, data_commits, log_properties
+from data.lake_errors import reaching
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
-LOG_IS_KEPT = {"delta.logRetentionDuration": "interval 3650 days"}
-"""Commits carry the notes by which a table is known to be up to date: they outlive the files that they replaced."""
-
 S3_OPTIONS = {"aws_conditional_put": "etag", "allow_http": "true"}
 """A commit is a PUT that fails if the version exists; http is used only if the endpoint says so. The rest: AWS_*."""
-
-
-class LakeError(OSError):
-    """A table cannot be read or written where it lives: one sentence with the place, the reason and the remedy."""
 
 
 STANDING = "standing"
@@ -98,6 +90,7 @@ class Lake:
         """
         self.root = root.rstrip("/")
         self.storage_options = {**(S3_OPTIONS if root.startswith("s3://") else {}), **(storage_options or {})}
+        self._snapshots = Snapshots(self.storage_options)
 
     @property
     def is_remote(self) -> bool:
@@ -108,17 +101,14 @@ class Lake:
         """Where the table of a contract key lives."""
         return f"{self.root}/{key.replace('.', '/')}"
 
-    def open(self, key: str, version: int | None = None) -> DeltaTable | None:
-        """The Delta table, or None before its first publication.
+    def open(self, key: str) -> DeltaTable | None:
+        """The newest snapshot of a Delta table, or None before its first publication.
 
         Raises:
             LakeError: if the place cannot be reached.
         """
-        with _reaching(self.uri(key)):
-            try:
-                return DeltaTable(self.uri(key), version=version, storage_options=self.storage_options or None)
-            except TableNotFoundError:
-                return None
+        with reaching(self.uri(key)):
+            return self._snapshots.newest(self.uri(key))
 
     def files(self, key: str, days: Collection[date] | None = None) -> list[str]:
         """Parquet files of the last version, or of only some days of it, for an engine to read."""
@@ -157,9 +147,7 @@ class Lake:
         if table is None:
             return None
         actions = pa.table(table.get_add_actions(flatten=True))
-        commits = chain(table.history(5), table.history())
-        data_commits = (c for c in commits if "portrait" in c)  # the others are clean-ups
-        last: dict[str, Any] = next(data_commits, {"portrait": "{}", "version": table.version()})
+        last: dict[str, Any] = next(data_commits(table), {"portrait": "{}", "version": table.version()})
         notes = json.loads(last["portrait"])
         files = digest(sorted(actions.column("path").to_pylist()))
         return Published(
@@ -264,6 +252,9 @@ class Lake:
         table = self.open(contract.key)
         if table is None or contract.history_days is None:
             return 0
+        if REMOVED_ARE_KNOWN not in table.metadata().configuration:  # made before this was said of every table
+            table.alter.set_table_properties(log_properties(contract))
+            table = DeltaTable(table.table_uri, storage_options=self.storage_options or None)
         hours = 24 * contract.history_days
         # Delta holds shorter times than a week to be unsafe for writers at work; none of ours takes a day.
         return len(table.vacuum(hours, dry_run=False, enforce_retention_duration=False))
@@ -300,8 +291,8 @@ class Lake:
         """Standing facts of a table, oldest first; see `STANDING`."""
         table = self.open(key)
         found: dict[str, dict[str, Any]] = {}
-        commits = [c for c in (table.history() if table is not None else []) if "portrait" in c][:LOOK_BACK]
-        for commit in reversed(commits):
+        commits = islice(data_commits(table), LOOK_BACK) if table is not None else ()
+        for commit in reversed(list(commits)):
             notes = json.loads(commit["portrait"])
             found |= {json.dumps(fact, sort_keys=True): fact for fact in json.loads(notes.get(STANDING, "[]"))}
         return list(found.values())
@@ -317,7 +308,7 @@ class Lake:
                 options["predicate"] = predicate
             # A contract may gain a column: other days lack it until they are made again.
             options["schema_mode"] = "overwrite" if mode == "overwrite" and predicate is None else "merge"
-        with _reaching(self.uri(contract.key)):
+        with reaching(self.uri(contract.key)):
             write_deltalake(
                 self.uri(contract.key),
                 data,
@@ -326,7 +317,7 @@ class Lake:
                 description=contract.doc,
                 commit_properties=CommitProperties(custom_metadata={"portrait": json.dumps(said, sort_keys=True)}),
                 storage_options=self.storage_options or None,
-                configuration=LOG_IS_KEPT,
+                configuration=log_properties(contract),
                 **options,
             )
 
@@ -339,27 +330,3 @@ def _only_days(key: str, data: pa.Table, days: Iterable[date]) -> None:
 
 def _days_predicate(days: Sequence[date]) -> str:
     return "day in (" + ", ".join(f"'{d.isoformat()}'" for d in sorted(set(days))) + ")"
-
-
-@contextmanager
-def _reaching(place: str) -> Iterator[None]:
-    """Turn the pages that an object store or a lost race gives as an error into one sentence."""
-    try:
-        yield
-    except CommitFailedError as error:
-        raise LakeError(
-            f"{place}: another writer changed the table meanwhile ({_reason(error)}); its version stays, "
-            "nothing of this one is published; run again."
-        ) from error
-    except OSError as error:
-        raise LakeError(
-            f"{place}: cannot be reached ({_reason(error)}); check the address, the rights and the line."
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    """What the server says, or the innermost line of the chain of causes."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    said = re.search(r"<Message>(.*?)</Message>", text, re.DOTALL)
-    lines = [line.strip(" \t↳") for line in text.splitlines() if line.strip(" \t↳")]
-    return (said[1].strip() if said else lines[-1] if lines else type(error).__name__).rstrip(".")

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from data.build import published_verdicts
 from data.contracts.reasons import reason_of
 from data.contracts.schema import Table
 from data.core import contracts_of
+from data.delta_log import data_commits
 from data.evaluation_report import replacing
 from data.quality import Verdict
 from data.quality_page import Facts, render
@@ -81,7 +83,7 @@ def quality_facts(workspace: Workspace, run_id: str) -> Facts:
 def _table(workspace: Workspace, contract: Table, refusal: Refusal | None, earlier: Sequence[Facts]) -> Facts:
     """One table: the verdicts of a refusal that stands, else those of the published version."""
     published, opened = workspace.lake.published(contract.key), workspace.lake.open(contract.key)
-    commits = [c for c in (opened.history() if opened is not None else []) if "portrait" in c][:LOOK_BACK]
+    commits = list(islice(data_commits(opened), LOOK_BACK)) if opened is not None else []
     verdicts = refusal.verdicts if refusal else published_verdicts(published) if published else ()
     past = _past(commits)
     rows = published.rows if published else None

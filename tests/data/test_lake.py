@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from data.contracts.schema import Column, Table
 from data.lake import Lake, content_digest
@@ -103,6 +104,32 @@ def test_replaced_rows_stay_readable_for_the_days_of_the_contract_and_then_go(la
     for _ in range(4):
         lake.vacuum(WHOLE)
     assert lake.published("t.whole") == before
+
+
+def test_a_checkpoint_of_the_log_forgets_no_file_that_is_to_go(lake):
+    lake.publish(WHOLE, pa.table({"x": [1]}), fingerprint="a")
+    lake.publish(WHOLE, pa.table({"x": [2]}), fingerprint="b")
+    [kept] = lake.files("t.whole")
+    age_removals(lake, "t.whole", 29)
+    lake.open("t.whole").create_checkpoint()
+    assert lake.vacuum(WHOLE) == 0, "a checkpoint is no reason to delete early"
+    assert lake.vacuum(WHOLE.model_copy(update={"history_days": 28})) == 1
+    assert [str(path) for path in Path(lake.uri("t.whole")).glob("*.parquet")] == [kept]
+
+
+def test_a_table_of_before_learns_for_how_long_removed_files_are_known(lake):
+    whole = pa.table({"x": [1]})
+    write_deltalake(lake.uri("t.whole"), whole, configuration={"delta.logRetentionDuration": "interval 3650 days"})
+    lake.publish(WHOLE, pa.table({"x": [2]}), fingerprint="b")
+    before = lake.published("t.whole")
+    lake.vacuum(WHOLE)
+    assert lake.published("t.whole") == before
+    properties = lake.open("t.whole").metadata().configuration
+    assert properties["delta.deletedFileRetentionDuration"] == "interval 395 days"
+    assert properties["delta.logRetentionDuration"] == "interval 3650 days"
+    version = lake.open("t.whole").version()
+    lake.vacuum(WHOLE)
+    assert lake.open("t.whole").version() == version
 
 
 def test_what_is_kept_for_ever_is_kept(lake):

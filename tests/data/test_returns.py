@@ -7,13 +7,18 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from data.contracts.core import ITEMS
+from data.core import make_corrections
+from data.ingest import ingest
 from data.models import model
+from tests.support.runs import land
+from tests.support.shops import YAML, workspace_of, write_shop
 
 START = datetime(2024, 1, 1, 10)
 SCHEMA = pa.schema([
     ("user_id", pa.string()), ("item_id", pa.string()), ("event_id", pa.string()), ("event_type", pa.string()),
     ("occurred_at_utc", pa.timestamp("us")), ("day", pa.date32()), ("quantity_given", pa.float64()),
-    ("reason", pa.string()),
+    ("reason", pa.string()), ("content", pa.string()),
 ])  # fmt: skip
 
 # History as (hour, units), a return where the units are negative; and what is cancelled of each event.
@@ -41,7 +46,8 @@ def judged(history, **more):
         at = START + timedelta(hours=hour)
         row = {"user_id": "u", "item_id": "a", "event_id": f"{number:04d}", "occurred_at_utc": at, "day": at.date()}
         kind = "return" if units < 0 else "purchase"
-        rows.append({**row, "event_type": kind, "quantity_given": float(abs(units)), "reason": None, **more})
+        given = {"event_type": kind, "quantity_given": float(abs(units)), "reason": None, "content": ""}
+        rows.append({**row, **given, **more})
     return rows
 
 
@@ -95,3 +101,56 @@ def test_random_histories_equal_a_stack():
             rows = judged(history)
             draw.shuffle(rows)
             assert cancelled(rows) == {("u", f"{n:04d}"): units for n, units in enumerate(expected)}
+
+
+def test_purchases_of_one_instant_go_by_what_they_say_and_their_ids_decide_among_copies_alone():
+    bought, returned = judged([(0, 1), (0, 2), (0, 4)]), judged([(1, -3)], event_id="9999")
+    for row, content in zip(bought, "bca", strict=True):
+        row["content"] = content
+    assert cancelled(bought + returned) == {
+        ("u", "0000"): 1.0,
+        ("u", "0001"): 2.0,
+        ("u", "0002"): 0.0,
+        ("u", "9999"): 3.0,
+    }
+    copies = judged([(0, 2), (0, 2)], content="c")
+    assert cancelled(copies + returned) == {("u", "0000"): 1.0, ("u", "0001"): 2.0, ("u", "9999"): 3.0}
+
+
+def netted(folder, draw, files, monkeypatch):
+    """What is cancelled of each line that landed, without what the key decides; and the ids of the events."""
+    yaml = YAML.replace("    time: at\n", "    returns: negative_quantity\n    time: at\n").replace(
+        "event_id: id, ", ""
+    )
+    workspace = workspace_of(write_shop(folder, [], yaml), folder / "var")
+    monkeypatch.setenv("PORTRAIT_KEY", draw.randbytes(32).hex())
+    for number in draw.sample(range(len(files)), len(files)):
+        land(workspace, f"{number}.csv", files[number])
+        ingest(workspace, "tills", lambda said: None)
+    with workspace.engine.session() as session:
+        session.attach(workspace.raw("tills"), workspace.lake)
+        items = [{"item_id": item, "title": item, "is_available": True} for item in "abcd"]
+        session.register(ITEMS.key, pa.Table.from_pylist(items, ITEMS.arrow_schema()))
+        make_corrections(workspace, session)
+        found = session.query(
+            "select s.session_id, s.item_id, s.quantity_given, s.file, s.line, c.cancelled, s.event_id "
+            "from events_cancelled c join events_settled s on s.reason is null and c.user_id = s.user_id "
+            "and c.event_id = s.event_id and c.day = s.day order by s.file, s.line"
+        ).to_pylist()
+    return [{**row, "event_id": None} for row in found], [row["event_id"] for row in found]
+
+
+def test_neither_the_key_nor_the_order_of_landing_decides_what_is_cancelled(tmp_path, monkeypatch):
+    draw = Random(5)
+    lines = []
+    for basket in range(60):
+        who, item, at = f"c{basket % 20}", draw.choice("abcd"), f"2024-01-{2 + basket % 20:02d} 10:00:00"
+        lines += [f",{who},{item},buy,{n},{n * 1.5},{at},x{basket}" for n in draw.sample(range(1, 9), 4)]
+        lines.append(f",{who},{item},buy,-5,-7.5,{at},y{basket}")
+    draw.shuffle(lines)
+    files = [lines[n::3] for n in range(3)]
+    (first, ids), *others = [netted(tmp_path / str(n), draw, files, monkeypatch) for n in range(3)]
+    assert len(first) == len(lines) and sum(0 < r["cancelled"] < r["quantity_given"] for r in first) > 20
+    for found, made_ids in others:
+        assert found == first
+        assert not set(made_ids) & set(ids)  # two keys, and no id alike

@@ -3,9 +3,11 @@
 -- A stack: each purchase lays its units on top, each return takes units off, the empty stack stays empty. `height` is
 -- the running balance above its lowest value so far (or 0), and of a purchase those units stay that lie below the lowest
 -- height from then on. Windows alone say all that, whatever order the rows landed in.
+-- Rows of one instant are taken in the order of what they say: an id may be made from the pseudonym, and then its order is
+-- that of a key. Only rows that say the same, down to the last column, go by their ids.
 {% set in_time %}
 partition by m.user_id, m.item_id
-            order by m.at_utc, m.is_return, m.day, m.event_id
+            order by m.at_utc, m.is_return, m.day, m.content, m.event_id
 {% endset %}
 with returned as (
     select distinct j.user_id, j.item_id
@@ -17,6 +19,7 @@ moved as (
         j.user_id,
         j.item_id,
         j.event_id,
+        j.content,
         j.day,
         coalesce(j.occurred_at_utc, cast(j.day as timestamp)) as at_utc,
         case when j.event_type = 'return' then 1 else 0 end as is_return,

@@ -1,18 +1,18 @@
 -- Values that are interpolated: between the same user's neighbouring events of the same item and type that have one, by
--- time; the nearest alone at the ends. Null where there is none, or where the event has no time: then the contract's
--- default holds.
+-- time, and at one instant by what they say; the nearest alone at the ends. Null where there is none, or where the event
+-- has no time: then the contract's default holds.
 {% for c in numbers %}
 {% set before %}
 over (
             partition by j.user_id, j.item_id, j.event_type
-            order by j.occurred_at_utc, j.event_id
+            order by j.occurred_at_utc, j.content, j.event_id
             rows between unbounded preceding and 1 preceding
         )
 {% endset %}
 {% set after %}
 over (
             partition by j.user_id, j.item_id, j.event_type
-            order by j.occurred_at_utc, j.event_id
+            order by j.occurred_at_utc, j.content, j.event_id
             rows between 1 following and unbounded following
         )
 {% endset %}
