@@ -18,8 +18,8 @@ from data.contracts.schema import Table
 from data.expectations import expectation_names, expectations
 from data.lake import STANDING, digest
 from data.portable import column_lineage
-from data.quality import Verdict, said_of
 from data.quality_report import QUALITY_PAGE
+from data.verdicts import Verdict, said_of
 from data.workspace import Workspace
 
 OWNERS = ["team:portrait"]

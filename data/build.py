@@ -15,7 +15,7 @@ from data.contracts.schema import Frozen, Table
 from data.engine import Session
 from data.gate import Made, Refused, gate, packed, published_verdicts
 from data.lake import Lake, Published, digest
-from data.quality import Verdict
+from data.verdicts import Verdict
 from data.workspace import Workspace
 
 __all__ = [

@@ -17,7 +17,7 @@ from data.engine import Session
 from data.gate import gate, packed
 from data.lake import Lake, digest
 from data.lookups import Lookup, facts_of
-from data.quality import Verdict, worst
+from data.verdicts import Verdict, worst
 from data.workspace import Workspace
 
 DAYS_PER_COMMIT = 92

@@ -6,17 +6,19 @@ become metadata of checks that warn, and decide nothing unless the shop file let
 `data.expectations.COMPARISONS`. A day that cannot be judged passes and is counted as not judged.
 """
 
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, timedelta
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data.contracts.schema import DriftRule, Table, VolumeRule
 from data.engine import Session
 from data.lake import Lake
-from data.quality import UNLIMITED_DAYS, Measure
+from data.verdicts import UNLIMITED_DAYS, Measure
 
 BINS = 10
 """Bins that are compared by themselves, those with most rows in the weeks before; all others together are one more."""
@@ -59,7 +61,7 @@ def comparisons(
     Args:
         contract: of a table, with what it compares.
         batch: (n, c) the rows about to be published, all rows of their days.
-        session: counts; the batch is registered on it as `batch_under_proof`, the published weeks as the contract.
+        session: reads the published weeks.
         lake: holds the published days.
         today: a day in progress, which is not judged by its rows.
         lag_days: days from the newest row to today; None: this is not the end of a history that still grows.
@@ -84,44 +86,55 @@ def comparisons(
         return found
     weeks = max([contract.volume.weeks if contract.volume else 0, *(d.weeks for d in contract.drift)])
     start = min(days) - timedelta(weeks=weeks) if days else today
-    _gather(session, contract, batch, lake, [d for d in published if days and start <= d < max(days)])
+    rows = _rows(session, contract, batch, lake, [d for d in published if days and start <= d < max(days)])
     if contract.volume:
-        counts = _histograms(session, None)
-        rows = {day: int(one.sum()) for day, one in counts.items()}
-        found.append(volume(contract.volume, rows, set(days) - {today}))
+        counts = {day: int(one.sum()) for day, one in histograms(rows, None).items()}
+        found.append(volume(contract.volume, counts, set(days) - {today}))
     for rule in contract.drift:
-        found.append(drift(rule, _histograms(session, rule), days))
+        found.append(drift(rule, histograms(rows, rule), days))
     return found
 
 
-def _gather(session: Session, contract: Table, batch: pa.Table, lake: Lake, before: Collection[date]) -> None:
-    """Keep day and bins of the batch and of the days before it on the session: they are read once, counted often."""
-    session.register("batch_under_proof", batch)
+def _rows(session: Session, contract: Table, batch: pa.Table, lake: Lake, before: Collection[date]) -> pa.Table:
+    """Day and compared columns of the batch and of the days before it: read once, counted often."""
+    names = list(dict.fromkeys(("day", *(rule.column for rule in contract.drift))))
     session.attach(contract, lake, days=before)
-    bins = "".join(f', {_bin(rule)} as "{rule.column}"' for rule in contract.drift)
-    rows = " union all ".join(f"select day{bins} from {table}" for table in ("batch_under_proof", contract.key))
-    session.materialise("days_under_proof", rows)
+    earlier = session.query(f"select {', '.join(names)} from {contract.key} where day is not null")
+    given = batch.select(names)
+    return pa.concat_tables([earlier, given.filter(pc.is_valid(given.column("day")))])
 
 
-def _bin(rule: DriftRule) -> str:
-    if not rule.edges:
-        return f"cast({rule.column} as varchar)"
-    cases = " ".join(f"when {rule.column} <= {edge!r} then {i}" for i, edge in enumerate(rule.edges))
-    return f"case {cases} when {rule.column} is not null then {len(rule.edges)} end"
+def histograms(rows: pa.Table, rule: DriftRule | None) -> dict[date, npt.NDArray[np.int64]]:
+    """Count the rows of each bin of each day.
 
+    Args:
+        rows: (n, c) with `day`, never null, and the column of the rule.
+        rule: column and edges; None: all rows are one bin.
 
-def _histograms(session: Session, rule: DriftRule | None) -> dict[date, npt.NDArray[np.int64]]:
-    """Rows of each bin, of every day that has any; without a rule all rows are one bin."""
-    value = f'"{rule.column}"' if rule else "0"
-    sql = f"select day, {value} as bin, count(*) as n from days_under_proof where day is not null group by day, bin"
-    rows = session.query(f"{sql} order by day, bin")
+    Returns:
+        (b,) counts of each day that has a row, in the b bins that any row is in, ascending; no value comes last.
+    """
     if not rows.num_rows:
         return {}
-    days, which_day = np.unique(rows.column("day").to_numpy(), return_inverse=True)
-    bins = rows.column("bin").combine_chunks().dictionary_encode(null_encoding="encode")
-    counts = np.zeros((len(days), len(bins.dictionary)), np.int64)
-    counts[which_day, bins.indices.to_numpy()] = rows.column("n").to_numpy()
-    return dict(zip(days.astype("datetime64[D]").tolist(), counts, strict=True))
+    day = rows.column("day").cast(pa.int32()).to_numpy()
+    bins, n_bins = _bins(rule, rows.column(rule.column)) if rule else (np.zeros(len(day), np.int64), 1)
+    first = int(day.min())
+    flat = np.bincount((day - first).astype(np.int64) * n_bins + bins)
+    counts = np.append(flat, np.zeros(-len(flat) % n_bins, np.int64)).reshape(-1, n_bins)
+    counts = counts[:, counts.any(axis=0)]
+    return {date(1970, 1, 1) + timedelta(days=first + i): one for i, one in enumerate(counts) if one.any()}
+
+
+def _bins(rule: DriftRule, column: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], int]:
+    """The bin of each row, and how many there are: intervals or sorted values, and one for no value."""
+    if rule.edges:
+        found = np.searchsorted(rule.edges, column.fill_null(0).to_numpy())
+        return np.where(column.is_null().to_numpy(), len(rule.edges) + 1, found), len(rule.edges) + 2
+    codes = column.combine_chunks().dictionary_encode()
+    n_values = len(codes.dictionary)
+    place = np.empty(n_values + 1, np.int64)
+    place[pc.sort_indices(codes.dictionary)], place[n_values] = np.arange(n_values), n_values
+    return place[codes.indices.fill_null(n_values).to_numpy()], n_values + 1
 
 
 def volume(rule: VolumeRule, rows: Mapping[date, int], days: Collection[date]) -> Measure:
@@ -161,12 +174,13 @@ def drift(rule: DriftRule, histograms: Mapping[date, npt.NDArray[np.int64]], day
         A measure whose value is the number of days above the limit, at most 0.
     """
     found: dict[date, float] = {}
+    known = sorted(histograms)
+    until = np.cumsum([np.zeros_like(histograms[d]) for d in known[:1]] + [histograms[d] for d in known], axis=0)
     for day in days:
-        span = (day - timedelta(days=k) for k in range(1, 7 * rule.weeks + 1))
-        earlier = [histograms[d] for d in span if d in histograms]
+        first, last = bisect_left(known, day - timedelta(weeks=rule.weeks)), bisect_left(known, day)
         now = histograms.get(day)
-        if now is not None and len(earlier) >= rule.min_days and now.sum() >= rule.min_rows:
-            found[day] = stability_index(*_widest(np.sum(earlier, axis=0), now))
+        if now is not None and last - first >= rule.min_days and now.sum() >= rule.min_rows:
+            found[day] = stability_index(*_widest(until[last] - until[first], now))
     outside = {day: index for day, index in found.items() if index > rule.limit}
     seen = _judged(len(found), len(days))
     if found:

@@ -11,7 +11,8 @@ from data.contracts.schema import Frozen, Table
 from data.drift import comparisons
 from data.engine import Session
 from data.lake import Published
-from data.quality import GateFailed, Verdict, batch_measures, failures, prove
+from data.quality import batch_measures, prove
+from data.verdicts import GateFailed, Verdict, failures
 from data.workspace import Workspace
 
 
@@ -97,13 +98,14 @@ def _orphans(contract: Table, batch: pa.Table, session: Session) -> dict[str, in
     for reference in contract.references:
         if reference.column not in batch.column_names:
             continue
-        session.register("batch_under_proof", batch.select([reference.column]))
+        values, counts = batch.column(reference.column).value_counts().flatten()
+        session.register("values_under_proof", pa.table({"value": values, "n": counts}))
         target = TABLES[reference.table]
         sql = (
-            f"select count(*) as n from batch_under_proof b where b.{reference.column} is not null and not exists "
-            f"(select 1 from {target.key} t where t.{reference.target} = b.{reference.column})"
+            "select coalesce(sum(n), 0) as n from values_under_proof v where v.value is not null and not exists "
+            f"(select 1 from {target.key} t where t.{reference.target} = v.value)"
         )
-        orphans[reference.column] = session.query(sql).column("n")[0].as_py()
+        orphans[reference.column] = int(session.query(sql).column("n")[0].as_py())
     return orphans
 
 

@@ -19,10 +19,10 @@ from data.contracts.schema import Table
 from data.core import contracts_of
 from data.delta_log import data_commits
 from data.evaluation_report import replacing
-from data.quality import Verdict
 from data.quality_page import Facts, render
 from data.quarantine import counts
 from data.refusals import Refusal
+from data.verdicts import Verdict
 from data.withdrawn import record
 from data.workspace import Workspace
 

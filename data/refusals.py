@@ -12,7 +12,7 @@ from pathlib import Path
 
 from data.build import Refused
 from data.contracts.schema import Frozen
-from data.quality import Verdict
+from data.verdicts import Verdict
 from data.workspace import Workspace
 
 

@@ -14,7 +14,7 @@ from data.contracts.out import EVALUATION
 from data.contracts.raw import FIELDS
 from data.contracts.schema import Table
 from data.ledger import LedgerError
-from data.quality import said_of
+from data.verdicts import said_of
 from data.workspace import Workspace
 from orchestration.ledger import existing_ledger
 

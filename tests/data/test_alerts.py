@@ -10,9 +10,9 @@ from pydantic import SecretStr
 
 from data import alerts
 from data.alerts import TRIES, alert, payload
-from data.quality import Verdict
 from data.refusals import Refusal
 from data.settings import Settings, load_settings
+from data.verdicts import Verdict
 
 REFUSAL = Refusal(
     table="core.events",

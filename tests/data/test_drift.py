@@ -8,7 +8,7 @@ import pytest
 
 from data.contracts.core import EVENTS
 from data.contracts.schema import DriftRule, VolumeRule
-from data.drift import drift, stability_index, volume
+from data.drift import comparisons, drift, histograms, stability_index, volume
 from data.expectations import COMPARISONS, expectations
 from data.gate import Made, Refused, gate
 from data.shop.config import Gates
@@ -75,6 +75,39 @@ def test_drift_needs_rows_and_history_and_finds_what_moved():
     small = drift(rule, before | {DAYS[-1]: np.array([0, 0, 199])}, [DAYS[-1]])
     assert (same.value, moved.value, small.value) == (0, 1, 0)
     assert small.seen["not_judged"] == "not enough history" and moved.seen["largest_index"] > rule.limit
+
+
+@pytest.mark.parametrize("unit", ["number", "category"])
+def test_rows_are_counted_by_day_and_bin_in_a_fixed_order_of_bins(unit):
+    day = [DAYS[2], DAYS[0], DAYS[0], DAYS[2], DAYS[2], DAYS[2], DAYS[0]]
+    if unit == "number":  # x <= 1 < x <= 2 < x, none
+        rule, values = DriftRule(column="x", edges=(1.0, 2.0)), [float("nan"), 1.0, 1.1, 2.0, None, 0.0, 7.0]
+        expected = {DAYS[0]: [1, 1, 1, 0], DAYS[2]: [1, 1, 1, 1]}
+    else:  # a, b, c, none
+        rule, values = DriftRule(column="x"), ["c", "b", "b", "a", None, "c", "a"]
+        expected = {DAYS[0]: [1, 2, 0, 0], DAYS[2]: [1, 0, 2, 1]}
+    rows = pa.table({"day": pa.array(day, pa.date32()), "x": values})
+    for order in (range(7), reversed(range(7))):
+        assert {d: n.tolist() for d, n in histograms(rows.take(list(order)), rule).items()} == expected
+    assert {d: n.tolist() for d, n in histograms(rows, None).items()} == {DAYS[0]: [3], DAYS[2]: [4]}
+    assert histograms(rows.slice(0, 0), rule) == {}
+
+
+def test_published_weeks_and_the_weeks_of_a_batch_are_one_past(tmp_path):
+    """The last week after publishing the others is judged as in a batch of all."""
+    workspace = workspace_of(write_shop(tmp_path / "shop", yaml=OPEN), tmp_path / "var")
+    early, late = events(DAYS[:-7], n=200), events(DAYS[-7:], n=250, last=5000.0)
+    workspace.lake.publish(EVENTS, early, fingerprint="f", days=DAYS[:-7])
+
+    def judged(batch, lake):
+        with workspace.engine.session() as session:
+            found = comparisons(EVENTS, batch, session, lake, today=DAYS[-1] + timedelta(days=1), lag_days=None)
+        return {m.name: (m.value, m.seen.get("first_days"), m.seen.get("largest_index")) for m in found}
+
+    apart = judged(late, workspace.lake)
+    at_once = judged(pa.concat_tables([early, late]), workspace_of(tmp_path / "shop/shop.yaml", tmp_path / "w").lake)
+    assert apart["value_drift"][0] == 1 and apart["value_drift"] == at_once["value_drift"]
+    assert apart["volume"] == at_once["volume"] == (0, None, None)
 
 
 PAST = {

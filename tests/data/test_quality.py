@@ -4,10 +4,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from data import gate, validation
+from data.contracts.core import EVENTS
 from data.contracts.schema import Column, Table
 from data.engine import DuckDB
 from data.expectations import expectation_names
-from data.quality import Measure, Verdict, batch_measures, failures, prove, worst
+from data.quality import batch_measures, prove
+from data.verdicts import Measure, Verdict, failures, worst
 
 PEOPLE = Table(
     key="t.people",
@@ -77,6 +80,53 @@ def test_exactly_the_corrupted_respect_fails(verdicts, check):
     found = verdicts(make(), quarantined)
     assert [v.check for v in found if not v.passed] == [check]
     assert check in failures(PEOPLE, found)
+
+
+PAIRED = PEOPLE.model_copy(update={"key": "core.people", "primary_key": ("id", "kind")})
+
+
+def on_all_rows(table):
+    """What Great Expectations says when every rule is judged on all rows."""
+    return validation._validate(validation._frame(table), validation._rules(PAIRED))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t,
+        lambda t: pa.concat_tables([t, t.slice(1, 1)]),
+        lambda t: pa.concat_tables([t, with_value("id", "q1"), with_value("id", None)]),
+        lambda t: t.set_column(0, "id", pa.nulls(3, pa.string())).set_column(2, "kind", pa.nulls(3, pa.string())),
+        lambda t: t.slice(0, 0),
+    ],
+    ids=["good", "a key twice", "a pattern and a key", "no key at all", "no rows"],
+)
+def test_what_less_settles_comes_out_as_on_all_rows(session, change):
+    """Patterns on distinct values and keys by digests find what, and count as, the rules on all rows do."""
+    table = change(good())
+    assert validation.prove_rows(PAIRED, table, session) == on_all_rows(table)
+
+
+def test_keys_whose_digests_collide_are_judged_themselves(session):
+    class Colliding:
+        def register(self, key, data):
+            session.register(key, data)
+
+        def query(self, sql):
+            digests = session.query(sql)
+            return digests.set_column(0, "digest", pa.repeat(digests.column(0)[0], digests.num_rows))
+
+    assert validation.prove_rows(PAIRED, good(), Colliding())["key_unique"].passed
+    twice = pa.concat_tables([good(), good()])
+    assert not validation.prove_rows(PAIRED, twice, Colliding())["key_unique"].passed
+
+
+def test_rows_of_an_unknown_item_are_counted_each(session):
+    session.register("core.items", pa.table({"item_id": ["a", "b"]}))
+    rows = pa.table({"item_id": ["x", "a", None, "y", "x", "b"]})
+    assert gate._orphans(EVENTS, rows, session) == {"item_id": 3}
+    assert gate._orphans(EVENTS, rows.slice(1, 2), session) == {"item_id": 0}
+    assert gate._orphans(EVENTS, rows.drop_columns(["item_id"]), session) == {}
 
 
 def test_every_expectation_has_its_corruption():

@@ -12,8 +12,8 @@ from data.contracts.schema import Table
 from data.engine import Session
 from data.expectations import expectations
 from data.gate import Made, gate
-from data.quality import Verdict
 from data.settings import load_settings
+from data.verdicts import Verdict
 from data.workspace import Workspace, open_workspace
 from orchestration.definitions import build_defs
 from orchestration.jobs import MAIN
