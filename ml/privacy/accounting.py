@@ -17,8 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ml.privacy.events import MechanismEvent, NonPrivateEvent, PoissonGaussianEvent, PrivateEvent, parse_event
 from ml.privacy.gaussian import mu_from_epsilon
+from ml.privacy.losses import composed_loss
 from ml.privacy.slots import Slot as Slot
-from ml.privacy.slots import calibrated, to_dp_event
+from ml.privacy.slots import calibrated
 
 UNIT: Final = "all rows of one user id, add or remove one user"
 """The privacy unit and the neighbouring relation of every plan."""
@@ -47,7 +48,11 @@ def _renyi_epsilon(events: Sequence[MechanismEvent], delta: float) -> float:
     orders = np.concatenate([np.arange(1.25, 11, 0.25), np.unique(np.geomspace(11, 2_000, 100).astype(int))])
     accountant = rdp.RdpAccountant(orders)
     for event in events:
-        accountant.compose(to_dp_event(event) if isinstance(event, PoissonGaussianEvent) else dpa.ZCDpEvent(event.rho))
+        if isinstance(event, PoissonGaussianEvent):
+            one_step = dpa.PoissonSampledDpEvent(event.sample_rate, dpa.GaussianDpEvent(event.noise_multiplier))
+            accountant.compose(one_step, event.steps)
+        else:
+            accountant.compose(dpa.ZCDpEvent(event.rho))
     return float(accountant.get_epsilon(delta))
 
 
@@ -70,17 +75,13 @@ def compose(events: Sequence[MechanismEvent], delta: float, *, interval: float =
 @lru_cache(maxsize=256)
 def _composed(events: tuple[MechanismEvent, ...], delta: float, interval: float) -> Cost:
     """See `compose`; remembered, for a run asks for the same few sums again and again, a second each."""
-    if any(isinstance(event, NonPrivateEvent) for event in events):
+    private = [event for event in events if not isinstance(event, NonPrivateEvent)]
+    if len(private) < len(events):
         return Cost(epsilon=math.inf, epsilon_zcdp=math.inf, delta=delta, mu=math.inf)
     if not events:
         return Cost(epsilon=0.0, epsilon_zcdp=0.0, delta=delta, mu=0.0)
-    from dp_accounting import pld
-
-    accountant = pld.PLDAccountant(value_discretization_interval=interval)
-    for event in events:
-        accountant.compose(to_dp_event(event))
-    epsilon = float(accountant.get_epsilon(delta))
-    unsampled = [event for event in events if not isinstance(event, PoissonGaussianEvent)]
+    epsilon = float(composed_loss(private, interval).get_epsilon_for_delta(delta))
+    unsampled = [event for event in private if not isinstance(event, PoissonGaussianEvent)]
     if len(unsampled) == len(events):
         mu = math.sqrt(math.fsum(event.mu**2 for event in unsampled))
     else:

@@ -1,12 +1,9 @@
-"""Slots of a plan, and how much noise each one needs: from a share of mu^2 to the event that may run.
-
-dp_accounting is imported when a sampled slot is calibrated, not when this module is.
-"""
+"""Slots of a plan, and how much noise each one needs: from a share of mu^2 to the event that may run."""
 
 import math
 from collections.abc import Sequence
 from datetime import date
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -17,11 +14,11 @@ from ml.privacy.events import (
     ExponentialEvent,
     GaussianEvent,
     GramGaussianEvent,
-    MechanismEvent,
     PoissonGaussianEvent,
     PrivateEvent,
 )
 from ml.privacy.gaussian import bounded_range_from_mu, epsilon_from_mu
+from ml.privacy.losses import smallest_factor
 
 _SLACK: Final = 1e-6
 """Relative surplus of planned noise: it pays for the pessimistic rounding of numerical composition."""
@@ -75,39 +72,13 @@ class Slot(BaseModel):
         return self
 
 
-def to_dp_event(event: MechanismEvent) -> Any:
-    """Translate an event into dp_accounting's vocabulary (whose objects do not survive JSON, hence our own).
-
-    A discrete Gaussian, of a sum or of a Gram matrix, enters as a Gaussian of the same ratio: from 2^10 units on the
-    two differ by far less than the rounding of the composition. The proven figure does not rest on this, see
-    `ml.privacy.accounting.compose`. An exponential mechanism enters as the Gaussian that dominates it.
-
-    Args:
-        event: any event.
-
-    Returns:
-        A `dp_accounting.DpEvent`.
-    """
-    import dp_accounting as dpa
-
-    if isinstance(event, DiscreteGaussianEvent):
-        return dpa.GaussianDpEvent(event.scale / event.sensitivity)
-    if isinstance(event, GramGaussianEvent | ExponentialEvent):
-        return dpa.GaussianDpEvent(1 / event.mu)
-    if isinstance(event, GaussianEvent):
-        return dpa.SelfComposedDpEvent(dpa.GaussianDpEvent(event.noise_multiplier), event.steps)
-    if isinstance(event, PoissonGaussianEvent):
-        one_step = dpa.PoissonSampledDpEvent(event.sample_rate, dpa.GaussianDpEvent(event.noise_multiplier))
-        return dpa.SelfComposedDpEvent(one_step, event.steps)
-    return dpa.NonPrivateDpEvent()
-
-
 def calibrated(slots: Sequence[Slot], mu: float, delta: float) -> tuple[tuple[str, PrivateEvent], ...]:
     """Every slot's event, in the plan's order.
 
-    An unsampled slot takes mu x sqrt(share), exactly. A sampled slot has no mu; it starts from the law for large noise,
-    mu = sample_rate sqrt(steps) / noise_multiplier, and all sampled slots share the one smallest factor on their noise
-    with which the composition of the whole plan fits what the shares add up to.
+    An unsampled slot takes mu x sqrt(share), exactly; of a choice it is the mu of the Gaussian that dominates it. A
+    sampled slot has no mu; it starts from the law for large noise, mu = sample_rate sqrt(steps) / noise_multiplier, and
+    all sampled slots share the one smallest factor on their noise with which the composition of the whole plan fits
+    what the shares add up to.
 
     Args:
         slots: with shares that add up to at most 1.
@@ -120,8 +91,6 @@ def calibrated(slots: Sequence[Slot], mu: float, delta: float) -> tuple[tuple[st
     mus = {slot.name: mu * math.sqrt(slot.share) for slot in slots}
     if all(slot.mechanism != "poisson_gaussian" for slot in slots):
         return tuple((slot.name, _unsampled(slot, mus[slot.name])) for slot in slots)
-    import dp_accounting as dpa
-    from dp_accounting import pld
 
     def events(factor: float) -> tuple[tuple[str, PrivateEvent], ...]:
         return tuple(
@@ -131,15 +100,8 @@ def calibrated(slots: Sequence[Slot], mu: float, delta: float) -> tuple[tuple[st
             for slot in slots
         )
 
-    factor = dpa.calibrate_dp_mechanism(
-        lambda: pld.PLDAccountant(value_discretization_interval=1e-3),  # coarse is quick, and errs towards noise
-        lambda factor: dpa.ComposedDpEvent([to_dp_event(event) for _, event in events(factor)]),
-        epsilon_from_mu(math.sqrt(math.fsum(mu**2 for mu in mus.values())), delta),
-        delta,
-        dpa.LowerEndpointAndGuess(0.5, 2.0),
-        tol=1e-5,
-    )
-    return events(float(factor))
+    whole = epsilon_from_mu(math.sqrt(math.fsum(mu**2 for mu in mus.values())), delta)
+    return events(smallest_factor(lambda factor: [event for _, event in events(factor)], whole, delta))
 
 
 def _rounded_up(noise: float) -> float:

@@ -4,20 +4,11 @@ This is what makes the class `per_user` true: everything up to recommendations, 
 differ by all rows of one user. The ledger refuses to learn anew from the second, so that the releases are the first's.
 """
 
-import io
 import shutil
 
-import dagster as dg
-import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 
-from assets.release import RELEASE_TABLES
-from data.contracts.schema import Table
 from data.pseudonym import key_of, load_key, pseudonymise
-from data.workspace import Workspace
-from orchestration.launch import execute
-from orchestration.summary import contracts_of
 from tests.support.shops import (
     N_ITEMS,
     add_cookies,
@@ -27,29 +18,10 @@ from tests.support.shops import (
     remove_customer,
     workspace_of,
 )
+from tests.support.stability import check_others, copy_releases, run
 
 N_USERS = 135  # more than one chunk of users is ranked
 CONFLICTING, SOLE = 2, 7
-SHIFTS = ("input_version", "file_sha256", "line")
-"""Columns that say where a row stood, or what a whole day was made from."""
-
-
-def run(workspace: Workspace) -> None:
-    with dg.DagsterInstance.ephemeral() as instance:
-        failed = execute(workspace, instance, io.StringIO()).failed
-    assert not failed, failed
-
-
-def table(workspace: Workspace, contract: Table) -> pa.Table:
-    names = ", ".join(f'"{name}"' for name in contract.names if name not in SHIFTS)
-    with workspace.engine.session() as session:
-        session.attach(contract, workspace.lake)
-        return session.query(f"select {names} from {contract.key} order by all").combine_chunks()
-
-
-def others(workspace: Workspace, contract: Table, ids: list[str]) -> pa.Table:
-    found = table(workspace, contract)
-    return found.filter(pc.invert(pc.is_in(found.column("user_id"), pa.array(ids)))).combine_chunks()
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +49,8 @@ def whole(tmp_path_factory):
     with (folder / "shop" / "tills.csv").open("a", encoding="utf-8") as file:
         file.write("\n".join([*lines, ""]))
     workspace = workspace_of(shop_file, folder / "var")
-    run(workspace)
+    failed = run(workspace).failed
+    assert not failed, failed
     return folder, workspace
 
 
@@ -89,25 +62,10 @@ def test_without_one_user_nobody_else_s_rows_change_by_a_bit(whole, tmp_path, nu
     ids = pseudonymise([customer(number)], key) + pseudonymise(cookies_of(number), key_of("cookie", key))
     shutil.copytree(folder / "shop", tmp_path / "shop")
     assert remove_customer(tmp_path / "shop", customer(number), *cookies_of(number)) > 30
-    for part in ("keys", "shops/lively/ledger.sqlite", "shops/lively/lake/model"):
-        source, target = folder / "var" / part, tmp_path / "var" / part
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+    copy_releases(folder, tmp_path)
     after = workspace_of(tmp_path / "shop" / "shop.yaml", tmp_path / "var")
-    run(after)
-    compared = []
-    for contract in contracts_of(before):
-        if contract.key in RELEASE_TABLES or contract.privacy == "public":
-            assert table(after, contract).equals(table(before, contract)), contract.key
-        elif contract.privacy == "per_user":
-            found, expected = table(after, contract), others(before, contract, ids)
-            assert found.equals(expected), (contract.key, difference(expected, found))
-            assert found.num_rows < table(before, contract).num_rows, contract.key
-            compared.append(contract.key)
-    assert {"core.events", "core.users", "core.identities", "profile.profiles", "out.recommendations"} <= set(compared)
-
-
-def difference(expected: pa.Table, found: pa.Table) -> str:
-    """The first rows that only one of two tables has."""
-    left, right = (set(map(str, t.to_pylist())) for t in (expected, found))
-    return f"{len(left - right)} changed: {sorted(left - right)[:2]} became {sorted(right - left)[:2]}"
+    failed = run(after).failed
+    assert not failed, failed
+    removed = check_others(before, after, ids)
+    assert all(removed.values()), removed
+    assert {"core.events", "core.users", "core.identities", "profile.profiles", "out.recommendations"} <= set(removed)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from dp_accounting import pld
 from scipy import sparse
 
 from ml.privacy import contingency, exponential, gram, kmeans, mechanisms, shape
@@ -20,7 +19,7 @@ from ml.privacy.events import (
     PoissonGaussianEvent,
 )
 from ml.privacy.gaussian import bounded_range_from_mu
-from ml.privacy.slots import to_dp_event
+from ml.privacy.losses import composed_loss
 from ml.privacy.training import TrainingConfig, train_listwise
 from ml.ranking.bags import Bags
 from tests.ml.privacy.checks import Attacked, S
@@ -233,9 +232,7 @@ class SampledRanker(Ranker):
         event = PoissonGaussianEvent(
             sample_rate=0.5, steps=1, noise_multiplier=self.noise_multiplier, bound=0.5, randomness="opendp"
         )
-        accountant = pld.PLDAccountant(value_discretization_interval=1e-4)
-        accountant.compose(to_dp_event(event))
-        self.claim = float(accountant.get_delta(0.0))
+        self.claim = float(composed_loss([event], 1e-4).get_delta_for_epsilon(0.0))
         self.known, self.top = 0.0, 1e-4 * 0.5 / (100 * self.sample_rate)
 
     def strength(self, false_alarms: float, misses: float) -> float:

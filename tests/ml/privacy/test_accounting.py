@@ -210,7 +210,7 @@ def test_every_mechanism_has_its_part_of_the_plan() -> None:
         assert events[name].mu == pytest.approx(full.mu * math.sqrt(share), rel=1e-5)
         assert events[name].mu <= full.mu * math.sqrt(share)
     cost = compose(list(events.values()), full.delta)
-    assert 0.9999 <= cost.epsilon <= 1
+    assert 0.99 <= cost.epsilon <= 1  # the choice is composed for a little less than its share
     assert cost.epsilon < cost.epsilon_zcdp
     gram = events["gram"]
     assert gram.off_diagonal_scale == pytest.approx(gram.diagonal_scale / math.sqrt(2), rel=1e-6)
