@@ -30,21 +30,27 @@ def composed_loss(events: Iterable[PrivateEvent], interval: float) -> Any:
 
     Source: Koskela et al. (AISTATS 2020); Doroshenko et al., "Connect the Dots" (PETS 2022); Zhu, Dong, Wang, "Optimal
     Accounting of Differential Privacy via Characteristic Function" (AISTATS 2022), Theorem 10: pairs that dominate
-    mechanisms may be composed in their place, also where outcomes decide what is asked next.
+    mechanisms may be composed in their place, also where outcomes decide what is asked next. Gaussians: Dong, Roth, Su
+    (2019), Corollary 3.3.
     """
     from dp_accounting.pld import privacy_loss_distribution as pld
 
-    total = pld.identity(interval)
+    total, squares = pld.identity(interval), []
     for event in events:
         if isinstance(event, ExponentialEvent):
-            one = _loss_of_a_choice(event.epsilon, interval)
+            total = total.compose(_loss_of_a_choice(event.epsilon, interval))
         elif isinstance(event, PoissonGaussianEvent):
             one = pld.from_gaussian_mechanism(
                 event.noise_multiplier, value_discretization_interval=interval, sampling_prob=event.sample_rate
-            ).self_compose(event.steps)
+            )
+            total = total.compose(one.self_compose(event.steps))
         else:
-            one = pld.from_gaussian_mechanism(1 / event.mu, value_discretization_interval=interval)
-        total = total.compose(one)
+            squares.append(event.mu**2)
+    if squares:  # Gaussians compose into one, exactly, and a year of releases as fast as one
+        gaussian = pld.from_gaussian_mechanism(
+            1 / math.sqrt(math.fsum(squares)), value_discretization_interval=interval
+        )
+        total = total.compose(gaussian)
     return total
 
 

@@ -34,7 +34,7 @@ class Slot(BaseModel):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     """Unique name, such as `popularity` or `ranker_2018_01`."""
-    due: date | None = None
+    due: date | None = Field(default=None, exclude_if=lambda due: due is None)
     """The release reads the days before this one, once they have landed; None: the days that the shop file names."""
     mechanism: Literal["discrete_gaussian", "gram_gaussian", "exponential", "gaussian", "poisson_gaussian"]
     """Kind of the event: a sum or table; a Gram matrix; a quantile or selection; steps over all users (full-batch
