@@ -39,14 +39,14 @@ def _recommendations() -> dg.AssetsDefinition:
             [RECOMMENDATIONS],
             inputs=[STATE, PROFILES, ITEMS, *LEARNT],
             make=lambda session: {RECOMMENDATIONS.key: Made(data=_recommend(workspace, session))},
-            code_version="1",
+            code_version="2",
         )
 
     return table_asset(
         [RECOMMENDATIONS],
         deps=[STATE.key, PROFILES.key, ITEMS.key, *(t.key for t in LEARNT)],
         kinds={"numpy", "delta"},
-        code_version="1",
+        code_version="2",
         body=body,
         lineage={
             RECOMMENDATIONS.key: {
@@ -139,7 +139,7 @@ def _evaluation() -> dg.AssetsDefinition:
             [EVALUATION],
             inputs=[Slice(table=DAILY, days=days_between(workspace, None, spans.end)), ITEMS, *LEARNT],
             make=lambda session: {EVALUATION.key: evaluate(workspace, session, spans, context.log.info)},
-            code_version="1",
+            code_version="2",
             config={"spans": spans.model_dump_json(), "public": workspace.shop.public_benchmark},
         )
         if not (outcomes[EVALUATION.key].is_reused and (workspace.reports / "evaluation.html").exists()):
@@ -152,7 +152,7 @@ def _evaluation() -> dg.AssetsDefinition:
         [EVALUATION],
         deps=[DAILY.key, ITEMS.key, *(t.key for t in LEARNT)],
         kinds={"numpy", "delta"},
-        code_version="1",
+        code_version="2",
         body=body,
         automation=on_new_data(),
     )

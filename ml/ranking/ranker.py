@@ -113,7 +113,7 @@ def recommend(
     n_users: int,
     tasks: Sequence[Task] = TASKS,
     k: int = 20,
-    n_tail: int = 1,
+    n_tail: int = 2,
     config: CandidateConfig | None = None,
     chunk_users: int = 128,
     threads: int = 1,
