@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import date
 from itertools import chain
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
@@ -125,7 +126,7 @@ class Lake:
         table = self.open(key)
         if table is None:
             return []
-        files = sorted(table.file_uris())
+        files = sorted(unquote(file) for file in table.file_uris())  # a folder's name may have a space
         if days is None:
             return files
         folders = {f"/day={d.isoformat()}/" for d in days}
