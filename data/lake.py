@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
@@ -115,7 +116,7 @@ class Lake:
         table = self.open(key)
         if table is None:
             return []
-        files = sorted(table.file_uris())
+        files = sorted(unquote(file) for file in table.file_uris())  # a folder's name may have a space
         if days is None:
             return files
         folders = {f"/day={d.isoformat()}/" for d in days}

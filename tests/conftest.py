@@ -14,6 +14,8 @@ from tests.support.postgres import database, postgres  # noqa: F401  (fixtures)
 
 os.environ["PORTRAIT_VAR"] = tempfile.mkdtemp(prefix="portrait-tests-")
 os.environ["DAGSTER_DISABLE_TELEMETRY"] = "yes"
+# Each process of the tests has a core; torch's threads would wait for those of the other one, and burn as much again.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("PORTRAIT_SHOP", None)
 # When logging is configured anew, absl closes the stream that it was imported under, unless it is one of the process's
 # own. Under the runner of the command line that would be pytest's.

@@ -15,8 +15,8 @@ from opacus.optimizers.optimizer import _check_processed_flag, _mark_as_processe
 from opacus.utils.module_utils import trainable_modules
 from opacus.validators import ModuleValidator
 
-from ml.privacy.bounding import Int64
 from ml.privacy.mechanisms import with_discrete_gaussian
+from ml.privacy.processes import Processes
 
 SENSITIVITY: Final = 2**20
 """Whole units that the clip norm is cut into."""
@@ -47,9 +47,10 @@ class WholeNumberDPOptimizer(DPOptimizer):  # type: ignore[misc]
     Source: Kairouz, Liu, Steinke (ICML 2021), section 3; Canonne, Kamath, Steinke (NeurIPS 2020), Theorem 14.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        """As Opacus's."""
+    def __init__(self, *args: Any, processes: Processes | None = None, **options: Any) -> None:
+        """As Opacus's; with several processes, one of them draws the noise of all."""
         super().__init__(*args, **options)
+        self._processes = processes
         n_parameters = sum(parameter.numel() for parameter in self.params)
         self._generator = None if n_parameters <= MAX_PARAMETERS else np.random.Generator(np.random.PCG64DXSM())
 
@@ -70,6 +71,8 @@ class WholeNumberDPOptimizer(DPOptimizer):  # type: ignore[misc]
             _check_processed_flag(parameter.grad_sample)
         flat = torch.cat([sample.flatten(start_dim=1) for sample in samples], dim=1).to("cpu", torch.float64)
         if not bool(torch.isfinite(flat).all()):
+            if self._processes is not None:
+                self._processes.give_up(flat.shape[1])
             raise FloatingPointError("a user's gradient is not finite; lower the learning rate or the feature scale")
         norm = flat.norm(dim=1, keepdim=True).clamp(min=self.max_grad_norm)
         units = torch.trunc(flat * (SENSITIVITY * (1 - _MARGIN) / norm)).to(torch.int64)
@@ -91,21 +94,22 @@ class WholeNumberDPOptimizer(DPOptimizer):  # type: ignore[misc]
         for parameter in self.params:
             _check_processed_flag(parameter.summed_grad)
         total = torch.cat([parameter.summed_grad for parameter in self.params])
-        if self.noise_multiplier > 0:
-            total = torch.from_numpy(self._noisy(total.numpy()))
+        total = self._noisy(total) if self._processes is None else self._processes.released(total, self._noisy)
         gradient = total.to(torch.float64) * (self.max_grad_norm / SENSITIVITY)
         sizes = [parameter.numel() for parameter in self.params]
         for parameter, part in zip(self.params, torch.split(gradient, sizes), strict=True):
             parameter.grad = part.view(parameter.shape).to(parameter)
             _mark_as_processed(parameter.summed_grad)
 
-    def _noisy(self, total: Int64) -> Int64:
-        """The sum in units, noised."""
-        scale = self.noise_multiplier * SENSITIVITY
+    def _noisy(self, total: torch.Tensor) -> torch.Tensor:
+        """The sum in units, noised unless this is a twin without noise."""
+        if self.noise_multiplier == 0:
+            return total
+        scale, units = self.noise_multiplier * SENSITIVITY, total.numpy()
         if self._generator is None:
             rho = 0.5 / self.noise_multiplier**2
-            return with_discrete_gaussian(total, scale, sensitivity=SENSITIVITY, rho=rho)
-        return total + np.rint(self._generator.normal(0.0, scale, len(total))).astype(np.int64)
+            return torch.from_numpy(with_discrete_gaussian(units, scale, sensitivity=SENSITIVITY, rho=rho))
+        return total + torch.from_numpy(np.rint(self._generator.normal(0.0, scale, len(units))).astype(np.int64))
 
 
 def per_user_module(module: torch.nn.Module) -> GradSampleModule:

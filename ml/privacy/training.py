@@ -6,9 +6,10 @@ plan's too. Clipped gradients are whole numbers (`ml.privacy.gradients`). There 
 Neither a loss nor a gradient norm nor the size of a batch leaves this module.
 """
 
+import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from torch.utils.data import DataLoader
 from ml.privacy.checkpoint import Checkpoint, Parameters, Resumable, fingerprint_of
 from ml.privacy.gradients import GradientRandomness, WholeNumberDPOptimizer, per_user_module
 from ml.privacy.heads import Heads, listwise_loss
+from ml.privacy.processes import Processes
 from ml.privacy.sampling import PoissonSampler
 from ml.ranking.bags import Bags, bags_of_users
 from ml.ranking.mlp import HiddenLayer
@@ -93,17 +95,21 @@ def train_listwise(
     non_private: bool = False,
     device: RunDevice = "auto",
     resumable: Resumable | None = None,
+    processes: Processes | None = None,
 ) -> Trained:
     """Train listwise heads by gradient descent on clipped, noised sums over users.
 
     Args:
         bags: all users, each in exactly one bag of exactly one batch; batches bound the memory and change nothing else.
+            With several processes this one's users, each in exactly one process; none of them as bags of no user.
         initial: (n_heads, n_features) prior weights, public constants.
         config: constants of the plan.
         noise_multiplier: noise of one step over the clip norm, from the plan's event; 0 only with `non_private`.
         non_private: train without noise, clipped and sampled as otherwise: the twin on a public benchmark.
         device: where to run.
-        resumable: keep checkpoints, and go on from one.
+        resumable: keep checkpoints, and go on from one. With several processes all go on from the same, and the first
+            keeps them.
+        processes: train together with others; None: alone.
 
     Returns:
         Weights and the event read back from optimizer, sampler and accountant. Without users, or in an empty Poisson
@@ -111,7 +117,8 @@ def train_listwise(
 
     Raises:
         ValueError: if the noise multiplier contradicts `non_private`, shapes differ from `initial`, CUDA is asked for
-            and absent, or a checkpoint does not fit.
+            and absent, a checkpoint does not fit, or several processes were given different trainings or too small a
+            declared population.
         FloatingPointError: if a gradient is not finite; nothing is returned, so nothing can be committed.
 
     Source: Abadi et al. (CCS 2016), Algorithm 1, with users as the unit.
@@ -126,8 +133,15 @@ def train_listwise(
         max_grad_norm=config.max_grad_norm,
         expected_batch_size=config.declared_users * config.sample_rate,
         loss_reduction="mean",
+        processes=processes,
     )
-    walk = _Walk(heads, config, _fingerprint(initial, config, noise_multiplier, non_private, resumable), resumable)
+    fingerprint = _fingerprint(initial, config, noise_multiplier, non_private, resumable)
+    if processes is not None:
+        saved = None if resumable is None else resumable.saved
+        processes.check(f"{fingerprint} {hashlib.sha256(saved or b'').hexdigest()}", config.declared_users)
+        if resumable is not None and not processes.is_first:
+            resumable = replace(resumable, save=lambda content: None)
+    walk = _Walk(heads, config, fingerprint, resumable)
     sampler = PoissonSampler(sum(len(batch.features) for batch in bags), config.sample_rate, config.steps - walk.steps)
     optimizer.attach_step_hook(walk.accountant.get_optimizer_hook_fn(sample_rate=sampler.sample_rate))
     with warnings.catch_warnings():  # features are data: that they carry no gradient is no news

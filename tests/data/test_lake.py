@@ -48,6 +48,13 @@ def test_a_day_is_replaced_and_the_others_stay(lake):
     assert len(lake.files("t.daily", [ONE])) == 1
 
 
+@pytest.mark.parametrize("name", ["my shop", "Läden"])
+def test_a_folder_may_have_any_name(tmp_path, name):
+    lake = Lake(str(tmp_path / name))
+    lake.publish(DAILY, rows((ONE, 1)), fingerprint="f", days=[ONE])
+    assert read(lake, DAILY.key) == [(ONE, 1)]
+
+
 def test_a_day_can_become_empty(lake):
     lake.publish(DAILY, rows((ONE, 1), (TWO, 2)), fingerprint="a", days=[ONE, TWO])
     lake.publish(DAILY, rows(), fingerprint="b", days=[ONE])

@@ -65,15 +65,18 @@ def release_all(place: tuple[str, str], names: tuple[str, ...], folder: Path, ou
         out.send(("published", name))
 
 
-def commit_on_a_full_disk(place: tuple[str, str], limit_bytes: int, out: Connection) -> None:
-    """Reserve; then let no file grow beyond a limit, and commit more than that."""
+def work_on_a_full_disk(place: tuple[str, str], limit_bytes: int, step: str, out: Connection) -> None:
+    """Reserve and commit; from one of the two steps on no file can grow beyond a limit, and that step needs more."""
     ledger = opened(store_at(*place))
-    grant = ledger.reserve(
-        slot="popularity", asset="a", run_id="run-1", input_version="v1", code_version="c", is_published=False
-    )
-    assert not isinstance(grant, Row)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+    run_id = "run-1" if step == "commit" else "r" * 300_000
     try:
+        if step == "reserve":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+        grant = ledger.reserve(
+            slot="popularity", asset="a", run_id=run_id, input_version="v1", code_version="c", is_published=False
+        )
+        assert not isinstance(grant, Row)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
         ledger.commit(grant, grant.event, os.urandom(300_000))
     except LedgerError as error:
         out.send(str(error))

@@ -8,11 +8,12 @@ import dagster as dg
 import pytest
 
 from assets import model
-from assets.release import LEDGER_KEY, open_ledger
+from assets.release import LEDGER_KEY, declared_plan, ledger_key, open_ledger
 from data.contracts.features import DAILY
 from data.contracts.model import POPULARITY
-from data.ledger import LedgerError, Reservation
+from data.ledger import Ledger, LedgerError, Reservation
 from data.workspace import Workspace
+from ml.privacy.accounting import ledger_composer
 from tests.support.ledgers import SqlitePlace
 from tests.support.postgres import Postgres
 from tests.support.released import VARIABLE, Released, call, declared
@@ -21,6 +22,18 @@ from tests.support.shops import workspace_of
 
 def _away(path: Path) -> None:
     path.rename(path.with_suffix(".away"))
+
+
+def _went_another_way(workspace: Workspace) -> None:
+    """A backup from before the release was put back, and other bytes were released from it."""
+    SqlitePlace(workspace.ledger_path).edit("DELETE FROM {release}", "DELETE FROM {entry} WHERE sequence > 0")
+    plan = declared_plan(workspace)
+    ledger = Ledger.open(workspace.ledger_store, ledger_key(workspace), plan.document(), ledger_composer(plan.delta))
+    grant = ledger.reserve(
+        slot="popularity", asset=POPULARITY.key, run_id="r", input_version="v", code_version="1", is_published=False
+    )
+    assert isinstance(grant, Reservation)
+    ledger.commit(grant, grant.event, b"other bytes")
 
 
 FAULTS: dict[str, tuple[Callable[[Workspace], object], str]] = {
@@ -34,6 +47,7 @@ FAULTS: dict[str, tuple[Callable[[Workspace], object], str]] = {
         lambda w: SqlitePlace(w.ledger_path).edit("DELETE FROM {release}", "DELETE FROM {entry} WHERE sequence > 1"),
         "was released under row 2, but ledger .* ends at row 1",
     ),
+    "restored": (_went_another_way, "'model.popularity' carries another head than row 2 of ledger"),
     "key gone": (lambda w: _away(w.settings.keys / LEDGER_KEY), "ledger.key of ledger .* is gone; restore it"),
     "key of another": (
         lambda w: (w.settings.keys / LEDGER_KEY).write_text("ab" * 32),

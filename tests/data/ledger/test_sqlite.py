@@ -12,7 +12,7 @@ import pytest
 
 from data.ledger import LedgerError, Row
 from ml.privacy.accounting import ledger_composer
-from tests.support.ledger_work import PROCESSES, commit_on_a_full_disk, use_as_nobody
+from tests.support.ledger_work import PROCESSES, use_as_nobody, work_on_a_full_disk
 from tests.support.ledgers import SqlitePlace, granted, opened, release, reserve
 
 EARLIER = Path(__file__).parent / "ledger_0_1.sql"
@@ -89,22 +89,24 @@ def test_a_file_that_may_only_be_read_refuses_in_one_sentence(open_folder: Path,
     assert [entry["type"] for entry in file.entries()] == ["plan", "reserve", "commit"]
 
 
+@pytest.mark.parametrize("step", ["reserve", "commit"])
 @pytest.mark.parametrize("limit_bytes", [40_000, 100_000, 300_000])
-def test_a_full_disk_while_committing_leaves_the_slot_spent_and_a_rerun_completes(
-    file: SqlitePlace, limit_bytes: int
+def test_a_full_disk_leaves_what_was_reserved_spent_and_a_rerun_completes(
+    file: SqlitePlace, limit_bytes: int, step: str
 ) -> None:
     ours, theirs = PROCESSES.Pipe(duplex=False)
-    process = PROCESSES.Process(target=commit_on_a_full_disk, args=((file.kind, file.address), limit_bytes, theirs))
+    process = PROCESSES.Process(target=work_on_a_full_disk, args=((file.kind, file.address), limit_bytes, step, theirs))
     process.start()
     assert ours.poll(60)
     said = ours.recv()
     process.join()
     assert "cannot be used" in said and "free space" in said
-    assert [entry["type"] for entry in file.entries()] == ["plan", "reserve"]
+    is_reserved = step == "commit"  # a full disk while reserving stops before data is read: nothing is spent
+    assert [entry["type"] for entry in file.entries()] == ["plan", "reserve"][: 1 + is_reserved]
     ledger = opened(file.store)
-    assert ledger.spent().epsilon == 0.25
+    assert ledger.spent().epsilon == 0.25 * is_reserved
     again = granted(ledger, asset="a", input_version="v1", code_version="c", run_id="run-2")
-    assert again.resumed
+    assert again.resumed == is_reserved
     row = ledger.commit(again, again.event, b"noisy")
     ledger.verify([("popularity", row.sequence, row.head)])
     assert ledger.spent().epsilon == 0.25

@@ -64,6 +64,7 @@ def test_noise_is_told_in_the_units_of_what_is_summed() -> None:
 @pytest.mark.parametrize(
     ("epsilon", "users", "slots"),
     [
+        (4, 1, ["popularity"]),
         (4, 50, ["popularity"]),
         (1, 2_469, ["popularity"]),
         (2, 2_469, ["popularity", "gram"]),
