@@ -85,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000])
     parser.add_argument("--database", help="another database than an SQLite file of its own")
-    parser.add_argument("--whole", action="store_true", help="without a watermark, which reads the table at once")
+    parser.add_argument("--whole", action="store_true", help="without a watermark: the table is published whole")
     parser.add_argument("--pull", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.pull:

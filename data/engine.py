@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from data.contracts.schema import Table
 from data.lake import Lake
+from data.row_file import RowFile, Rows
 
 
 class Session(Protocol):
@@ -23,8 +24,8 @@ class Session(Protocol):
         """Show a lake table, or only some days of it, under its contract key; empty before its first publication."""
         ...
 
-    def register(self, key: str, data: pa.Table) -> None:
-        """Show an Arrow table under `layer.name` or a bare name."""
+    def register(self, key: str, data: Rows) -> None:
+        """Show rows under `layer.name` or a bare name."""
         ...
 
     def query(self, sql: str) -> pa.Table:
@@ -83,14 +84,13 @@ class DuckDBSession:
         self.connection.register(bare, dataset)
         self.define(contract.key, f'select {_columns(contract, set(dataset.schema.names))} from "{bare}"')
 
-    def register(self, key: str, data: pa.Table) -> None:
+    def register(self, key: str, data: Rows) -> None:
         """See `Session.register`."""
-        if "." not in key:
-            self.connection.register(key, data)
-            return
-        bare = "__" + key.replace(".", "__")
-        self.connection.register(bare, data)
-        self.define(key, f'select * from "{bare}"')
+        bare = "__" + key.replace(".", "__") if "." in key else key
+        shown = self.connection.read_parquet(str(data.path)) if isinstance(data, RowFile) else data
+        self.connection.register(bare, shown)
+        if bare != key:
+            self.define(key, f'select * from "{bare}"')
 
     def query(self, sql: str) -> pa.Table:
         """See `Session.query`."""

@@ -5,7 +5,7 @@ otherwise is said in the log when it changes, and with every publication in its 
 Ids become pseudonyms here, before anything is written; nothing after this module sees a raw id.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -19,9 +19,10 @@ from data.contracts.raw import PUBLIC
 from data.gate import Made, gate
 from data.lake import digest
 from data.pseudonym import load_key
+from data.row_file import Rows
 from data.shapes import Shape, shape_of
 from data.shop.errors import ShopError, SourceError
-from data.shop.mapping import Batch, read_batch
+from data.shop.mapping import Batch, read_batch, read_parts
 from data.withdrawn import withdrawn
 from data.workspace import Workspace
 
@@ -83,21 +84,21 @@ def ingest(workspace: Workspace, source: str, tell: Callable[[str], None]) -> tu
     new = [f for f in files if is_remapped or f.sha256 not in held]
     key = load_key(workspace.settings.keys / "pseudonym.key")
     taken: set[str] = set()
-    parts: list[pa.Table] = []
+    parts: dict[str, pa.Table] = {}
     shape = Shape(source) if is_remapped else shape_of(workspace, source)
     for number, file in enumerate(new, 1):
         try:
             if file.sha256 not in taken:
                 batch = read_rows(workspace, source, file, key)
-                parts.append(contract.conform(batch.rows))
+                parts[file.sha256] = contract.conform(batch.rows)
                 taken.add(file.sha256)
-                tell(f"{source}: {file.name}, {parts[-1].num_rows:,} rows ({number} of {len(new)} new files)")
+                tell(f"{source}: {file.name}, {batch.rows.num_rows:,} rows ({number} of {len(new)} new files)")
                 shape.tell(file.name, batch, tell)
         except SourceError as error:
             problems.append(str(error))
-        if parts and (number == len(new) or sum(p.num_rows for p in parts) >= ROWS_PER_COMMIT):
-            append_rows(workspace, source, parts, shape, overwrite=is_remapped)
-            parts, is_remapped = [], False
+        if parts and (number == len(new) or sum(p.num_rows for p in parts.values()) >= ROWS_PER_COMMIT):
+            append_rows(workspace, source, pa.concat_tables(parts.values()), parts, shape, overwrite=is_remapped)
+            parts, is_remapped = {}, False
     if problems and not taken and not held:
         raise ShopError(" ".join(problems))
     return landed(workspace, source, shape, is_reused=not taken), problems
@@ -107,7 +108,7 @@ def landed(workspace: Workspace, source: str, shape: Shape, *, is_reused: bool) 
     """The raw table as it stands after landing, founded empty if nothing ever landed."""
     contract = workspace.raw(source)
     if workspace.lake.published(contract.key) is None:
-        append_rows(workspace, source, [contract.arrow_schema().empty_table()], shape)
+        append_rows(workspace, source, contract.arrow_schema().empty_table(), (), shape)
     published = workspace.lake.published(contract.key)
     assert published is not None, "the table was just written"
     return Outcome(published=published, verdicts=published_verdicts(published), is_reused=is_reused)
@@ -164,14 +165,29 @@ def read_rows(workspace: Workspace, source: str, file: SourceFile, key: bytes) -
     declared = workspace.shop.sources[source]
     with duckdb.connect(config=_limits(workspace, declared.kind)) as connection:
         batch = read_batch(connection, workspace.shop, source, file, key)
-        if declared.kind != "events":
-            return batch
-        start, end = calendar_days(workspace)
-        connection.register("landed", batch.rows)
-        in_calendar = f"case when day between date '{start}' and date '{end}' then day else date '{NO_DAY}' end"
-        day = in_calendar if declared.time is not None else f"date '{start}'"
-        rows = connection.sql(f"select * replace ({day} as day) from landed order by day, line").to_arrow_table()
-        return replace(batch, rows=rows)
+        return replace(batch, rows=_in_calendar(connection, workspace, source, batch.rows))
+
+
+def read_rows_in_parts(
+    workspace: Workspace, source: str, file: SourceFile, key: bytes, part_rows: int
+) -> Iterator[pa.Table]:
+    """Rows of one Parquet file like `read_rows`, conformed, at most `part_rows` of them at a time."""
+    declared, contract = workspace.shop.sources[source], workspace.raw(source)
+    with duckdb.connect(config=_limits(workspace, declared.kind)) as connection:
+        for rows in read_parts(connection, workspace.shop, source, file, key, part_rows):
+            yield contract.conform(_in_calendar(connection, workspace, source, rows))
+
+
+def _in_calendar(connection: duckdb.DuckDBPyConnection, workspace: Workspace, source: str, rows: pa.Table) -> pa.Table:
+    """Rows of events by day, on `NO_DAY` where the calendar lacks theirs; others as they are."""
+    declared = workspace.shop.sources[source]
+    if declared.kind != "events":
+        return rows
+    start, end = calendar_days(workspace)
+    connection.register("landed", rows)
+    in_calendar = f"case when day between date '{start}' and date '{end}' then day else date '{NO_DAY}' end"
+    day = in_calendar if declared.time is not None else f"date '{start}'"
+    return connection.sql(f"select * replace ({day} as day) from landed order by day, line").to_arrow_table()
 
 
 def _limits(workspace: Workspace, kind: str) -> dict[str, str | bool | int | float | list[str]]:
@@ -187,7 +203,8 @@ def _limits(workspace: Workspace, kind: str) -> dict[str, str | bool | int | flo
 def append_rows(
     workspace: Workspace,
     source: str,
-    parts: Sequence[pa.Table],
+    rows: Rows,
+    files: Collection[str],
     shape: Shape,
     *,
     overwrite: bool = False,
@@ -198,7 +215,8 @@ def append_rows(
     Args:
         workspace: the shop.
         source: name of the source.
-        parts: rows, at least one table of them.
+        rows: (n, c) as the raw contract has them.
+        files: digests of the files that they stood in.
         shape: how the columns of the source differ from those mapped.
         overwrite: the rows replace everything that the table holds.
         notes: further facts for the commit.
@@ -207,13 +225,12 @@ def append_rows(
         Refused: if the rows do not meet the raw contract.
     """
     contract = workspace.raw(source)
-    rows = pa.concat_tables(parts)
     with workspace.engine.session() as session:
         verdicts = gate(workspace, contract, Made(data=rows), session)
     said_too = {**shape.notes(), **(notes or {})}
     said_too |= {"verdicts": packed(verdicts), "mapping": _mapping(workspace, source)}
-    files = digest(sorted(rows.column("file_sha256").unique().to_pylist()))
-    workspace.lake.append(contract, rows, fingerprint=files, notes=said_too, overwrite=overwrite)
+    fingerprint = digest(sorted(files))
+    workspace.lake.append(contract, rows, fingerprint=fingerprint, notes=said_too, overwrite=overwrite)
 
 
 def _mapping(workspace: Workspace, source: str) -> str:

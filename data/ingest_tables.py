@@ -21,10 +21,11 @@ from data.ingest import (
     is_mapping_held,
     landed,
     landed_days,
-    read_rows,
+    read_rows_in_parts,
 )
 from data.lake import digest
 from data.pseudonym import load_key
+from data.row_file import RowFile
 from data.shapes import Shape, shape_of
 from data.shop.errors import ShopError, SourceError
 from data.shop.instants import instant_sql
@@ -34,7 +35,10 @@ from data.sql_source import OpenTable, Value, open_table
 from data.workspace import Workspace
 
 ROWS_PER_COMMIT = 500_000
-"""Rows of a pull that are in memory at once: fewer than of files, whose size their owner chooses."""
+"""Rows of a pull after which what was read is published, where a watermark says how far it came."""
+
+ROWS_AT_ONCE = 20_000
+"""Rows of a pull that are in memory at once while they are mapped."""
 
 
 class Waiting(Frozen):
@@ -183,9 +187,10 @@ class _Landing:
             self._publish(part, {})
 
     def _publish(self, part: Part, notes: dict[str, str]) -> None:
-        batch = read_rows(self.workspace, self.source, part.file, self.key)
-        rows = self.contract.conform(batch.rows)
-        append_rows(self.workspace, self.source, [rows], self.shape, overwrite=self.is_remapped, notes=notes)
+        read = read_rows_in_parts(self.workspace, self.source, part.file, self.key, ROWS_AT_ONCE)
+        rows = RowFile.write(Path(part.file.path).with_name("rows.parquet"), self.contract.arrow_schema(), read)
+        files = (part.file.sha256,)
+        append_rows(self.workspace, self.source, rows, files, self.shape, overwrite=self.is_remapped, notes=notes)
         self.is_remapped = False
         self.taken += part.rows
         self.tell(f"{self.source}: {part.file.name}, {rows.num_rows:,} rows")

@@ -20,6 +20,7 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 from data.contracts.schema import Frozen, Table
 from data.delta_log import REMOVED_ARE_KNOWN, Snapshots, data_commits, log_properties
 from data.lake_errors import reaching
+from data.row_file import RowFile, Rows
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -220,7 +221,7 @@ class Lake:
     def append(
         self,
         contract: Table,
-        data: pa.Table,
+        data: Rows,
         *,
         fingerprint: str,
         notes: Mapping[str, str] | None = None,
@@ -229,7 +230,7 @@ class Lake:
         """Add audited rows to a table in one atomic commit.
 
         Args:
-            contract: whose schema `data` is cast to exactly.
+            contract: whose schema `data` is cast to exactly; a file must have it.
             data: rows that the table does not hold yet.
             fingerprint: digest of what `data` was made from.
             notes: further facts for the commit.
@@ -239,7 +240,8 @@ class Lake:
             ValueError: if a column is missing or unknown.
         """
         said = {"fingerprint": fingerprint, **(notes or {})}
-        self._write(contract, contract.conform(data), said, "overwrite" if overwrite else "append", None)
+        given = data.reader() if isinstance(data, RowFile) else contract.conform(data)
+        self._write(contract, given, said, "overwrite" if overwrite else "append", None)
 
     def vacuum(self, contract: Table) -> int:
         """Delete the files that no version of the last `history_days` refers to.
@@ -299,7 +301,12 @@ class Lake:
         return list(found.values())
 
     def _write(
-        self, contract: Table, data: pa.Table, said: Mapping[str, str], mode: str, predicate: str | None
+        self,
+        contract: Table,
+        data: pa.Table | pa.RecordBatchReader,
+        said: Mapping[str, str],
+        mode: str,
+        predicate: str | None,
     ) -> None:
         if STANDING not in said and (facts := self.standing(contract.key)):
             said = {**said, STANDING: json.dumps(facts)}

@@ -8,11 +8,11 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 
 import duckdb
-import pyarrow as pa
 
 from data.contracts.schema import Column, Table
 from data.engine import Session
 from data.expectations import expectations, rules_of
+from data.row_file import Rows
 from data.validation import prove_measures, prove_rows
 from data.verdicts import UNLIMITED_DAYS, Measure, Verdict
 
@@ -56,7 +56,7 @@ def batch_measures(
 
 
 def prove(
-    contract: Table, batch: pa.Table, measures: Sequence[Measure], session: Session, block: Collection[str] = ()
+    contract: Table, batch: Rows, measures: Sequence[Measure], session: Session, block: Collection[str] = ()
 ) -> list[Verdict]:
     """Hold a batch against its contract.
 
@@ -103,7 +103,7 @@ def _without_values(message: str, contract: Table) -> str:
     return re.sub(r"(['\"`])(.*?)\1", lambda m: m[0] if m[2] in contract.names else f"{m[1]}...{m[1]}", line)
 
 
-def _rule_counts(contract: Table, batch: pa.Table, session: Session) -> tuple[list[Measure], dict[str, Verdict]]:
+def _rule_counts(contract: Table, batch: Rows, session: Session) -> tuple[list[Measure], dict[str, Verdict]]:
     """How many rows break each rule of a batch, of which none may; and which counts the engine could not make."""
     broken = {
         f"{c.name}_{rule}": f"count(*) filter (where {_breaks(c, rule)})"
@@ -111,10 +111,13 @@ def _rule_counts(contract: Table, batch: pa.Table, session: Session) -> tuple[li
         for rule in rules_of(c)
         if c.name in batch.column_names
     }
-    if contract.primary_key and set(contract.primary_key) <= set(batch.column_names):
-        broken["key_unique"] = f"count(*) - count(distinct row({', '.join(contract.primary_key)}))"
+    key = ", ".join(contract.primary_key)
+    if key and set(contract.primary_key) <= set(batch.column_names):
+        broken["key_unique"] = f"count(*) - count(distinct hash({key}))"
     session.register("batch_under_proof", batch)
     counts, broke = _counted(broken, session)
+    if counts.get("key_unique"):  # keys are the same, or only their digests
+        counts |= _counted({"key_unique": f"count(*) - count(distinct row({key}))"}, session)[0]
     seen = {"element_count": 1.0 * batch.num_rows}
     return [Measure(name=name, value=count, maximum=0, seen=seen) for name, count in counts.items()], broke
 

@@ -5,7 +5,8 @@ what its wheel carries.
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import duckdb
@@ -71,20 +72,65 @@ def read_batch(
         SourceError: The file as a whole is unusable.
     """
     declared = shop.sources[source]
-    # A cursor has temporary tables of its own, and the raw ids leave the connection with it.
-    wanted, in_place = wanted_columns(declared), declared.kind == "promotions"
-    with connection.cursor() as cursor, stage(cursor, declared, file, wanted, limit, in_place) as staged:
-        cursor.register("people", _people(cursor, declared, staged, key))
-        query = _query(cursor, declared, staged, shop.timezone)
-        origin = f"{literal(source)} AS source, {literal(file.name)} AS file, {literal(file.sha256)} AS file_sha256"
-        rows = cursor.sql(f"SELECT * EXCLUDE (line), {origin}, line FROM ({query})").to_arrow_table()
-        cursor.unregister("people")
+    in_place = declared.kind == "promotions"
+    with _reading(connection, shop, source, file, key, limit, in_place) as (cursor, query, staged):
+        rows = cursor.sql(query).to_arrow_table()
         lacking = _lacking(cursor, declared, staged)
         unmapped, absent = staged.unmapped, staged.absent
     rows = rows.cast(raw_table(source, declared.kind).arrow_schema())
     lines = rows["line"].to_numpy()
     is_ordered = declared.kind == "promotions" or (lines[1:] > lines[:-1]).all()
     return Batch(rows if is_ordered else rows.sort_by("line"), unmapped, absent, lacking)
+
+
+def read_parts(
+    connection: duckdb.DuckDBPyConnection, shop: Shop, source: str, file: SourceFile, key: bytes, part_rows: int
+) -> Iterator[pa.Table]:
+    """Read one Parquet file as raw rows without holding them all; see `read_batch`.
+
+    Args:
+        connection: Any DuckDB connection; it is in use until the last part.
+        shop: The declaration.
+        source: Name of the source.
+        file: One of its files, in Parquet, which is not copied.
+        key: 32-byte pseudonym key.
+        part_rows: Most rows of a part.
+
+    Yields:
+        Parts of the rows that `read_batch` returns, in any order of lines: what is said of a row, such as which of
+        several copies it is, is said within the whole file.
+
+    Raises:
+        SourceError: The file as a whole is unusable.
+    """
+    schema = raw_table(source, shop.sources[source].kind).arrow_schema()
+    with _reading(connection, shop, source, file, key, None, in_place=True) as (cursor, query, _):
+        for batch in cursor.sql(query).to_arrow_reader(part_rows):
+            yield pa.Table.from_batches([batch]).cast(schema)
+
+
+@contextmanager
+def _reading(
+    connection: duckdb.DuckDBPyConnection,
+    shop: Shop,
+    source: str,
+    file: SourceFile,
+    key: bytes,
+    limit: int | None,
+    in_place: bool,
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, str, Staged]]:
+    """A cursor on which a file is staged, and the query for its raw rows."""
+    declared = shop.sources[source]
+    # A cursor has temporary tables of its own, and the raw ids leave the connection with it.
+    with (
+        connection.cursor() as cursor,
+        stage(cursor, declared, file, wanted_columns(declared), limit, in_place) as staged,
+    ):
+        cursor.register("people", _people(cursor, declared, staged, key))
+        query = _query(cursor, declared, staged, shop.timezone)
+        origin = f"{literal(source)} AS source, {literal(file.name)} AS file, {literal(file.sha256)} AS file_sha256"
+        yield cursor, f"SELECT * EXCLUDE (line), {origin}, line FROM ({query})", staged
+        cursor.unregister("people")
 
 
 def _query(connection: duckdb.DuckDBPyConnection, source: Source, staged: Staged, zone: str) -> str:
