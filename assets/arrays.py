@@ -51,12 +51,14 @@ def user_item_state(history: History, phase: Phase) -> "UserItemState":
     return as_state(history.state(phase))
 
 
-def as_state(found: dict[str, npt.NDArray[np.float64]]) -> "UserItemState":
-    """Arrays of `History.state` in the types that the ranker wants."""
+def as_state(
+    found: dict[str, npt.NDArray[np.float64]], precision: type[np.floating[Any]] = np.float32
+) -> "UserItemState":
+    """Arrays of `History.state` in the types that the ranker wants, or in a finer one."""
     from ml.ranking.inputs import UserItemState
 
     typed: dict[str, Any] = {
-        name: column.astype(np.int32 if name.endswith("_index") else np.float32) for name, column in found.items()
+        name: column.astype(np.int32 if name.endswith("_index") else precision) for name, column in found.items()
     }
     return UserItemState(**typed)
 

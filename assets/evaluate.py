@@ -1,12 +1,13 @@
 """How good the served release is on the days after its window, beside its twin without noise and two baselines."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from assets import arrays, learning
+from assets import arrays, learning, online
 from assets.release import plan_of
 from data.build import Made
 from data.contracts.model import POPULARITY
@@ -45,9 +46,7 @@ def evaluate(workspace: Workspace, session: Session, spans: Periods, tell: Calla
         models["without_noise"] = learning.everything(history, catalogue, plan_of(workspace), non_private=True)
     owned = state.user_index.astype(np.int64) * catalogue.n_items + state.item_index
     is_new = ~np.isin(relevant[0].astype(np.int64) * catalogue.n_items + relevant[1], owned)
-    ranked = {
-        name: _lists(state, catalogue, *releases, n_users=len(history.user_ids)) for name, releases in models.items()
-    }
+    ranked = {name: _lists(history, state, catalogue, *releases, end=spans.test) for name, releases in models.items()}
     rows: list[dict[str, Any]] = []
     for task in TASKS:
         wanted = relevant if task == "next_purchases" else (relevant[0][is_new], relevant[1][is_new])
@@ -64,13 +63,14 @@ def evaluate(workspace: Workspace, session: Session, spans: Periods, tell: Calla
 
 
 def _lists(
+    history: History,
     state: Any,
     catalogue: "Catalogue",
     released: "ReleasedPopularity",
     gram: "ReleasedGram",
     weights: "RankerWeights",
     *,
-    n_users: int,
+    end: datetime,
 ) -> "dict[str, Int32]":
     from ml.ranking.features import index_items
     from ml.ranking.inputs import CandidateConfig
@@ -78,7 +78,9 @@ def _lists(
 
     config = CandidateConfig()
     item_side = index_items(catalogue, released, gram, config)
-    found = recommend(state, item_side, weights, n_users=n_users, k=K, config=config)
+    added = online.corrections_at(history, item_side, weights, end)
+    n_users = len(history.user_ids)
+    found = recommend(state, item_side, weights, n_users=n_users, k=K, config=config, corrections=added)
     return {task: lists.item_index for task, lists in found.items()}
 
 

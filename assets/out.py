@@ -6,7 +6,7 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from assets import arrays
+from assets import arrays, online
 from assets.automation import on_new_data
 from assets.release import due_periods
 from assets.table import table_asset
@@ -15,10 +15,11 @@ from data.contracts.core import EVENTS, ITEMS
 from data.contracts.features import DAILY, STATE
 from data.contracts.model import GRAM, ITEM_TEXTS, POPULARITY, RANKER, TEXT_EMBEDDINGS
 from data.contracts.out import EVALUATION, RECOMMENDATIONS, UNUSUAL_EVENTS
-from data.contracts.profile import PROFILES
+from data.contracts.profile import ONLINE, PROFILES
 from data.engine import Session
 from data.features import as_of, checkpoint_at, days_between
 from data.history import History, periods
+from data.shop.config import Shop
 from data.workspace import Workspace
 
 K = 20
@@ -27,24 +28,26 @@ K = 20
 LEARNT = (ITEM_TEXTS, TEXT_EMBEDDINGS, POPULARITY, GRAM, RANKER)
 
 
-def build() -> list[dg.AssetsDefinition]:
+def build(shop: Shop) -> list[dg.AssetsDefinition]:
     """Recommendations, evaluation, unusual events."""
-    return [_recommendations(), _evaluation(), _unusual_events()]
+    return [_recommendations(shop), _evaluation(), _unusual_events()]
 
 
-def _recommendations() -> dg.AssetsDefinition:
+def _recommendations(shop: Shop) -> dg.AssetsDefinition:
+    learnt = [*LEARNT, *([ONLINE] if shop.online_learning else [])]
+
     def body(context: dg.AssetExecutionContext, workspace: Workspace) -> Mapping[str, Outcome]:
         return refresh(
             workspace,
             [RECOMMENDATIONS],
-            inputs=[STATE, PROFILES, ITEMS, *LEARNT],
+            inputs=[STATE, PROFILES, ITEMS, *learnt],
             make=lambda session: {RECOMMENDATIONS.key: Made(data=_recommend(workspace, session))},
             code_version="2",
         )
 
     return table_asset(
         [RECOMMENDATIONS],
-        deps=[STATE.key, PROFILES.key, ITEMS.key, *(t.key for t in LEARNT)],
+        deps=[STATE.key, PROFILES.key, ITEMS.key, *(t.key for t in learnt)],
         kinds={"numpy", "delta"},
         code_version="2",
         body=body,
@@ -60,6 +63,7 @@ def _recommendations() -> dg.AssetsDefinition:
                     (POPULARITY.key, "popularity"),
                     (GRAM.key, "products"),
                     (TEXT_EMBEDDINGS.key, "vector"),
+                    *([(ONLINE.key, "correction")] if shop.online_learning else []),
                 ],
                 "as_of_utc": [(STATE.key, "as_of_utc")],
             }
@@ -87,7 +91,10 @@ def _recommend(workspace: Workspace, session: Session) -> pa.Table:
     parts = []
     n_users = len(history.user_ids)
     threads = workspace.settings.threads
-    lists = recommend(state, item_side, weights, n_users=n_users, k=K, config=candidates, threads=threads)
+    added = online.corrections(history)
+    lists = recommend(
+        state, item_side, weights, n_users=n_users, k=K, config=candidates, threads=threads, corrections=added
+    )
     for task, found in lists.items():
         user, place = np.nonzero(found.item_index >= 0)
         parts.append(
@@ -140,7 +147,7 @@ def _evaluation() -> dg.AssetsDefinition:
             inputs=[Slice(table=DAILY, days=days_between(workspace, None, spans.end)), ITEMS, *LEARNT],
             make=lambda session: {EVALUATION.key: evaluate(workspace, session, spans, context.log.info)},
             code_version="2",
-            config={"spans": spans.model_dump_json(), "public": workspace.shop.public_benchmark},
+            config={"spans": spans.model_dump_json(), **_judged(workspace.shop)},
         )
         if not (outcomes[EVALUATION.key].is_reused and (workspace.reports / "evaluation.html").exists()):
             from data.evaluation_report import write_report
@@ -156,6 +163,11 @@ def _evaluation() -> dg.AssetsDefinition:
         body=body,
         automation=on_new_data(),
     )
+
+
+def _judged(shop: Shop) -> dict[str, object]:
+    """What of the shop file decides which lists are judged."""
+    return {"public": shop.public_benchmark, **({"online_learning": True} if shop.online_learning else {})}
 
 
 def _unusual_events() -> dg.AssetsDefinition:

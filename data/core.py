@@ -24,6 +24,7 @@ from data.contracts.core import (
     USERS_QUARANTINE,
 )
 from data.contracts.identity import IDENTITIES, IDENTITY_DAYS
+from data.contracts.profile import ONLINE
 from data.contracts.raw import raw_table
 from data.contracts.reasons import BOOKKEEPING
 from data.contracts.schema import Table
@@ -61,7 +62,11 @@ def days_of_events(shop: Shop) -> list[Table]:
 def contracts_of(shop: Shop) -> list[Table]:
     """Contracts of all tables that a shop can have: its raw tables, and everything made from them."""
     raw = [raw_table(name, source.kind) for name, source in shop.sources.items()]
-    absent = (*(() if shop.has_identities else identity.TABLES), *(() if shop.has_promotions else promotions.TABLES))
+    absent = (
+        *(() if shop.has_identities else identity.TABLES),
+        *(() if shop.has_promotions else promotions.TABLES),
+        *(() if shop.online_learning else (ONLINE,)),
+    )
     return [*raw, *(table for table in TABLES.values() if table not in absent)]
 
 

@@ -124,15 +124,16 @@ class History:
         if not self.is_timed:
             return self._dealt(phase, is_label=False)[0]
         if phase == "serve":
-            source = STATE.key
-        else:
-            instant = {"fit": self.spans.fit, "test": self.spans.test}[phase]
-            self.session.attach(DAILY, self.workspace.lake, days=days_between(self.workspace, None, instant))
-            self.session.define("history.items", f"select * from {DAILY.key} where facet = 'item'")
-            self.session.materialise("state_then", state_sql(instant, days="history.items"))
-            self.session.attach(DAILY, self.workspace.lake)
-            source = "state_then"
-        return self._numbered(source)
+            return self._numbered(STATE.key)
+        return self.state_at({"fit": self.spans.fit, "test": self.spans.test}[phase])
+
+    def state_at(self, instant: datetime) -> dict[str, npt.NDArray[np.float64]]:
+        """As `state`, as of any midnight; only for a shop with timestamps."""
+        self.session.attach(DAILY, self.workspace.lake, days=days_between(self.workspace, None, instant))
+        self.session.define("history.items", f"select * from {DAILY.key} where facet = 'item'")
+        self.session.materialise("state_then", state_sql(instant, days="history.items"))
+        self.session.attach(DAILY, self.workspace.lake)
+        return self._numbered("state_then")
 
     def taken_between(self, start: date, stop: date) -> pa.Table:
         """Distinct (user_id, item_id) of what users took in days [start, stop), in a fixed order."""

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets import core, embeddings, features, identity, model, out, promotions, raw
+from assets import core, embeddings, features, identity, model, online, out, promotions, raw
 from assets.partitions import daily_partitions
 from assets.table import TURN
 from data.settings import load_settings
@@ -32,7 +32,8 @@ def build_defs(workspace: Workspace | None = None) -> dg.Definitions:
             *features.build(daily),
             *embeddings.build(),
             *model.build(),
-            *out.build(),
+            *online.build(workspace.shop),
+            *out.build(workspace.shop),
         ],
         jobs=[*JOBS, maintenance],
         schedules=SCHEDULES,

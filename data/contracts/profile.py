@@ -1,4 +1,4 @@
-"""The profile: what a shop, and the customer, see of one person."""
+"""The profile: what a shop, and the customer, see of one person, and what that person's own days taught the ranker."""
 
 from data.contracts.core import USER_ID
 from data.contracts.features import AS_OF
@@ -32,4 +32,19 @@ PROFILES = Table(
     min_rows=1,
 )
 
-TABLES = (PROFILES,)
+ONLINE = Table(
+    key="profile.online",
+    doc="What each person's own days say against the released weights of the next purchases; only if the shop asks.",
+    privacy="per_user",
+    columns=(
+        USER_ID.model_copy(update={"required": True}),
+        Column(name="feature", type="text", doc="Feature of the ranker.", sensitivity="operational", required=True),
+        Column(name="gradients", type="double", doc="z of FTRL-Proximal: summed gradients.", required=True),
+        Column(name="squares", type="double", doc="n of FTRL-Proximal: summed squares.", required=True, minimum=0),
+        Column(name="correction", type="double", doc="Added to the released weight for this person.", required=True),
+        AS_OF,
+    ),
+    primary_key=("user_id", "feature"),
+)
+
+TABLES = (PROFILES, ONLINE)

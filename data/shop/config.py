@@ -132,6 +132,8 @@ class Shop(Frozen):
     """Codes, texts and list prices of the items are public; never counts or paid prices."""
     calendar: Calendar | None = None
     """Needed as soon as one source has a time."""
+    online_learning: bool = False
+    """Whether each user's own days correct the released weights that rank that user's next purchases."""
     landing: str | None = None
     """Folder where new files arrive; null: `landing/` beside the shop's lake."""
     privacy: Privacy = Privacy()
@@ -193,6 +195,8 @@ class Shop(Frozen):
             raise ValueError("sources: none has kind events; Portrait needs at least one")
         if self.is_timed and self.calendar is None:
             raise ValueError("calendar: missing; sources with a time need `calendar: {start: YYYY-MM-DD}`")
+        if self.online_learning and not self.is_timed:
+            raise ValueError("online_learning: needs events with a time; switch it off, or name the column of the time")
         for name, source in self.sources.items():
             for column in ID_COLUMNS:
                 kind = source.columns[column].identifier if column in source.columns else self.identity.kinds[0]

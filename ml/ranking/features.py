@@ -17,6 +17,7 @@ from ml.ranking.inputs import (
     Catalogue,
     Float32,
     Float64,
+    Floats,
     Indices,
     Int32,
     ReleasedGram,
@@ -269,33 +270,51 @@ def _other_candidates(
 
 
 def _own_features(state: UserItemState, low: int, rows: Indices) -> Float32:
-    """(n_users, width, 7) features of the user's own items.
-
-    `due` is 1 when the time since the last purchase equals the user's own mean gap for the item, and falls off on both
-    sides; it is 0 for an item bought on one day only.
-    """
+    """(n_users, width, 7) features of the user's own items."""
     real = rows >= 0
     at = np.maximum(rows, 0) + low
 
     def column(values: Float32) -> Float32:
         return np.where(real, np.maximum(values, 0.0)[at] if len(values) else 0.0, 0.0).astype(np.float32)
 
-    n_days, last = column(state.n_days), column(state.last_days)
+    present = real.astype(np.float32)
+    slow, fast = column(state.decayed_104d), column(state.decayed_28d)
+    last, first = column(state.last_days), column(state.first_days)
+    found = own_columns(present, column(state.n_days), slow, fast, last, first)
+    return np.stack(found, axis=-1).astype(np.float32)
+
+
+def own_columns(
+    present: Floats, n_days: Floats, slow: Floats, fast: Floats, last: Floats, first: Floats
+) -> list[Floats]:
+    """The first `N_OWN_FEATURES` features.
+
+    `due` is 1 when the time since the last purchase equals the user's own mean gap for the item, and falls off on both
+    sides; it is 0 for an item bought on one day only.
+
+    Args:
+        present: 1 where there is an own item; where it is 0, all others must be 0 too. All are of one shape.
+        n_days: days with an event.
+        slow: decayed sum with a half-life of 104 days, >= 0.
+        fast: decayed sum with a half-life of 28 days, >= 0.
+        last: days since the last event, >= 0.
+        first: days since the first event, >= last.
+
+    Returns:
+        Seven arrays of that shape.
+    """
     again = n_days > 1
-    gap = np.where(again, (column(state.first_days) - last) / np.maximum(n_days - 1, 1), 0.0)
+    gap = np.where(again, (first - last) / np.maximum(n_days - 1, 1), 0.0)
     late = np.log(np.maximum(last, 1.0) / np.maximum(gap, 1.0))
-    return np.stack(
-        [
-            real.astype(np.float32),
-            np.log1p(column(state.decayed_104d)) / _LOG_SCALE,
-            np.log1p(column(state.decayed_28d)) / _LOG_SCALE,
-            np.log1p(n_days) / _LOG_SCALE,
-            np.log1p(last) / _LOG_SCALE,
-            np.where(again, np.exp(-np.abs(late)), 0.0),
-            np.log1p(gap) / _LOG_SCALE,
-        ],
-        axis=-1,
-    ).astype(np.float32)
+    return [
+        present,
+        np.log1p(slow) / _LOG_SCALE,
+        np.log1p(fast) / _LOG_SCALE,
+        np.log1p(n_days) / _LOG_SCALE,
+        np.log1p(last) / _LOG_SCALE,
+        np.where(again, np.exp(-np.abs(late)), 0.0),
+        np.log1p(gap) / _LOG_SCALE,
+    ]
 
 
 def _text_similarity(user: Indices, item: Indices, weight: Float32, index: ItemIndex, n_users: int) -> Float32:

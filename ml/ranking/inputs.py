@@ -14,6 +14,8 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating[Any]]
+"""Of either precision."""
 Bool = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.integer[Any]]
 """Positions, of either width."""

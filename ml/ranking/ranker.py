@@ -117,6 +117,7 @@ def recommend(
     config: CandidateConfig | None = None,
     chunk_users: int = 128,
     threads: int = 1,
+    corrections: Float64 | None = None,
 ) -> dict[Task, Recommendations]:
     """Rank every user's candidates, for all tasks at once; a user without rows gets the released popularity.
 
@@ -132,20 +133,33 @@ def recommend(
         config: how many candidates.
         chunk_users: users whose features a thread holds at once: about 0.5 MB each at the default width.
         threads: how many chunks are ranked side by side; no bit depends on it.
+        corrections: (n_users, n_features) what is added to the released weights of `next_purchases`, for each user;
+            None adds nothing.
 
     Returns:
         Lists of length k, by task.
 
     Raises:
-        ValueError: if k is below 1, or the state holds a user that is not served or an unknown item.
+        ValueError: if k is below 1, the state holds a user that is not served or an unknown item, or the corrections
+            are not one finite row a user.
     """
     config = config or CandidateConfig()
     _check_request(state, index, n_users, k)
+    if corrections is not None and not (
+        corrections.shape == (n_users, len(FEATURES)) and bool(np.all(np.isfinite(corrections)))
+    ):
+        raise ValueError(
+            f"corrections have shape {corrections.shape}, or one is not finite; expected {(n_users, len(FEATURES))}"
+        )
     heads = dict(zip(TASKS, weights.to_array().astype(np.float32), strict=True))
 
     def ranked(start: int) -> list[Recommendations]:
-        candidates = user_candidates(state, index, start, min(start + chunk_users, n_users), config)
-        return [_ranked(candidates, index, heads[task], task, k, n_tail) for task in tasks]
+        stop = min(start + chunk_users, n_users)
+        candidates = user_candidates(state, index, start, stop, config)
+        own = {task: head[None] for task, head in heads.items()}
+        if corrections is not None:
+            own["next_purchases"] = own["next_purchases"] + corrections[start:stop].astype(np.float32)
+        return [_ranked(candidates, index, own[task], task, k, n_tail) for task in tasks]
 
     with ThreadPoolExecutor(threads) as pool:
         chunks = list(pool.map(ranked, range(0, n_users, chunk_users)))
@@ -178,16 +192,19 @@ def _check_request(state: UserItemState, index: ItemIndex, n_users: int, k: int)
 
 
 def _ranked(
-    candidates: Candidates, index: ItemIndex, head: Float32, task: Task, k: int, n_tail: int
+    candidates: Candidates, index: ItemIndex, heads: Float32, task: Task, k: int, n_tail: int
 ) -> Recommendations:
-    """The k best candidates of each user of a chunk."""
+    """The k best candidates of each user of a chunk; `heads` has one row, or one a user."""
     allowed = candidates.item_index >= 0
     if task == "discovery":
         allowed &= ~candidates.own
     else:
         n_tail = 0
     # Not a matrix product: how BLAS cuts it, and with that the last bit, depends on the number of candidates.
-    product = np.einsum("ukf,f->uk", candidates.features, head)
+    if len(heads) == 1:
+        product = np.einsum("ukf,f->uk", candidates.features, heads[0])
+    else:
+        product = np.einsum("ukf,uf->uk", candidates.features, heads)
     score = np.where(allowed, product, -np.inf).astype(np.float32)
     best = _top(score, k)
     n_tail = min(n_tail, best.shape[1])
@@ -201,7 +218,7 @@ def _ranked(
     top = np.take_along_axis(score, best, axis=1)
     found = np.isfinite(top)
     item = np.where(found, np.take_along_axis(candidates.item_index, best, axis=1), -1)
-    reason = np.where(found, _reasons(candidates, allowed, head, best), -1)
+    reason = np.where(found, _reasons(candidates, allowed, heads[:, None], best), -1)
     short = ((0, 0), (0, k - best.shape[1]))
     return Recommendations(
         item_index=np.pad(item, short, constant_values=-1).astype(np.int32),

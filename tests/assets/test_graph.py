@@ -4,6 +4,7 @@ import dagster as dg
 import pytest
 
 from data.contracts import TABLES, identity, promotions
+from data.contracts.profile import ONLINE
 from orchestration.definitions import build_defs
 from tests.support.shops import workspace_of, write_shop
 
@@ -61,7 +62,7 @@ def test_every_expectation_of_a_contract_is_a_check_of_its_asset(graph):
     from data.expectations import expectation_names
 
     for key, contract in TABLES.items():
-        if contract in identity.TABLES + promotions.TABLES:
-            continue  # this shop joins no identifiers and promotes nothing
+        if contract in (*identity.TABLES, *promotions.TABLES, ONLINE):
+            continue  # this shop joins no identifiers, promotes nothing and does not learn online
         checks = {c.name for c in graph.get_check_keys_for_assets({dg.AssetKey(key.split("."))})}
         assert set(expectation_names(contract)) <= checks, key

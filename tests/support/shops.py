@@ -87,6 +87,7 @@ name: lively
 currency: EUR
 catalogue_public: true
 public_benchmark: true
+online_learning: true
 declared_users: {declared}
 calendar: {{start: {first}, end: {end}}}
 landing: landing
