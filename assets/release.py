@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from data.build import Outcome
 from data.contracts.schema import Table
-from data.lake import Lake, digest
+from data.fingerprint import digest
+from data.lake import Lake
 from data.ledger import Ledger, LedgerError, Row, canonical_json
 from data.ledger.move import check_single
 from data.ledger.rows import plan_differences

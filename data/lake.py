@@ -5,21 +5,19 @@ Versions are of content: a table that is made again with the same content keeps 
 downstream is made again.
 """
 
-import hashlib
 import json
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import TableNotFoundError
 
 from data.contracts.schema import Frozen, Table
+from data.fingerprint import content_digest, digest
+from data.lake_errors import reaching
 from data.row_file import RowFile, Rows
 
 if TYPE_CHECKING:
@@ -30,10 +28,6 @@ LOG_IS_KEPT = {"delta.logRetentionDuration": "interval 3650 days"}
 
 S3_OPTIONS = {"aws_conditional_put": "etag", "allow_http": "true"}
 """A commit is a PUT that fails if the version exists; http is used only if the endpoint says so. The rest: AWS_*."""
-
-
-class LakeError(OSError):
-    """A table cannot be read or written where it lives: one sentence with the place, the reason and the remedy."""
 
 
 STANDING = "standing"
@@ -58,33 +52,6 @@ class Published(Frozen):
     """Rows in the table."""
     notes: Mapping[str, str]
     """What else the writer put down: run, ledger sequence, release version."""
-
-
-def digest(*parts: object) -> str:
-    """A short stable digest of JSON-able parts.
-
-    Returns:
-        32 hexadecimal characters of SHA-256.
-    """
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def content_digest(data: pa.Table) -> str:
-    """Digest of a table's rows as a multiset, independent of their order.
-
-    Args:
-        data: (n, c) any table.
-
-    Returns:
-        32 hexadecimal characters.
-    """
-    with duckdb.connect() as connection:
-        connection.register("t", data)
-        row = "struct_pack(" + ", ".join(f'"{name}" := "{name}"' for name in data.column_names) + ")"
-        found = connection.execute(
-            f"select count(*), sum(hash({row})::hugeint), bit_xor(hash({row})) from t"
-        ).fetchone()
-    return digest(data.column_names, [str(x) for x in found or ()])
 
 
 class Lake:
@@ -115,7 +82,7 @@ class Lake:
         Raises:
             LakeError: if the place cannot be reached.
         """
-        with _reaching(self.uri(key)):
+        with reaching(self.uri(key)):
             try:
                 return DeltaTable(self.uri(key), version=version, storage_options=self.storage_options or None)
             except TableNotFoundError:
@@ -324,7 +291,7 @@ class Lake:
                 options["predicate"] = predicate
             # A contract may gain a column: other days lack it until they are made again.
             options["schema_mode"] = "overwrite" if mode == "overwrite" and predicate is None else "merge"
-        with _reaching(self.uri(contract.key)):
+        with reaching(self.uri(contract.key)):
             write_deltalake(
                 self.uri(contract.key),
                 data,
@@ -346,27 +313,3 @@ def _only_days(key: str, data: pa.Table, days: Iterable[date]) -> None:
 
 def _days_predicate(days: Sequence[date]) -> str:
     return "day in (" + ", ".join(f"'{d.isoformat()}'" for d in sorted(set(days))) + ")"
-
-
-@contextmanager
-def _reaching(place: str) -> Iterator[None]:
-    """Turn the pages that an object store or a lost race gives as an error into one sentence."""
-    try:
-        yield
-    except CommitFailedError as error:
-        raise LakeError(
-            f"{place}: another writer changed the table meanwhile ({_reason(error)}); its version stays, "
-            "nothing of this one is published; run again."
-        ) from error
-    except OSError as error:
-        raise LakeError(
-            f"{place}: cannot be reached ({_reason(error)}); check the address, the rights and the line."
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    """What the server says, or the innermost line of the chain of causes."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    said = re.search(r"<Message>(.*?)</Message>", text, re.DOTALL)
-    lines = [line.strip(" \t↳") for line in text.splitlines() if line.strip(" \t↳")]
-    return (said[1].strip() if said else lines[-1] if lines else type(error).__name__).rstrip(".")

@@ -46,7 +46,7 @@ def _refuse(sentence: str) -> NoReturn:
 def _foreseen() -> tuple[type[Exception], ...]:
     """Errors whose message is written for people; evaluated only once something was raised."""
     from data.export import ExportError
-    from data.lake import LakeError
+    from data.lake_errors import LakeError
     from data.ledger import LedgerError
     from data.pseudonym import KeyFault
     from data.shop.errors import ShopError, SourceError

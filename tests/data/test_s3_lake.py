@@ -8,7 +8,8 @@ import pytest
 
 from data.contracts.schema import Column, Table
 from data.engine import DuckDB
-from data.lake import Lake, LakeError
+from data.lake import Lake
+from data.lake_errors import LakeError
 from data.settings import load_settings
 from tests.support.s3 import BUCKET
 
