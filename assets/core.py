@@ -21,8 +21,8 @@ from data.contracts.reasons import QUARANTINES
 from data.contracts.schema import Table
 from data.days import refresh_days
 from data.engine import Session
+from data.fingerprint import digest
 from data.ingest import NO_DAY
-from data.lake import digest
 from data.quarantine import totals
 from data.workspace import Workspace
 

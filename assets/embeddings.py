@@ -12,8 +12,8 @@ from assets.table import lineage_of, table_asset
 from data.build import Outcome, packed, published_verdicts, refresh
 from data.contracts.core import ITEMS
 from data.contracts.model import ITEM_TEXTS, TEXT_EMBEDDINGS
+from data.fingerprint import digest
 from data.gate import Made, gate
-from data.lake import digest
 from data.models import model
 from data.settings import encoder_folder
 from data.workspace import Workspace

@@ -27,7 +27,7 @@ from data.days import refresh_days
 from data.engine import Session
 from data.facet_sql import state_sql
 from data.features import CONSENTING, LOOKUPS, as_of, checkpoint_at, daily_model, days_between
-from data.lake import digest
+from data.fingerprint import digest
 from data.models import model
 from data.workspace import Workspace
 

@@ -11,8 +11,8 @@ from data.build import Made, Outcome, refresh, refresh_changed
 from data.contracts.identity import IDENTITIES, IDENTITIES_QUARANTINE, IDENTITY_DAYS
 from data.contracts.schema import Table
 from data.engine import Session
+from data.fingerprint import digest
 from data.identity import identities_sql, make_identities, make_identity_days, too_large, what_decides
-from data.lake import digest
 from data.models import model
 from data.workspace import Workspace
 

@@ -18,9 +18,9 @@ from data.contracts.model import GRAM, ITEM_TEXTS, POPULARITY, PUBLIC_PRIOR, RAN
 from data.contracts.schema import Table
 from data.engine import Session
 from data.features import days_between
+from data.fingerprint import digest
 from data.history import History, Periods, rows_digest
 from data.ingest import calendar_days
-from data.lake import digest
 from data.ledger import BudgetRefused
 from data.workspace import Workspace
 

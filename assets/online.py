@@ -26,8 +26,8 @@ from data.contracts.model import ITEM_TEXTS, POPULARITY, RANKER, TEXT_EMBEDDINGS
 from data.contracts.profile import ONLINE
 from data.engine import Session
 from data.features import as_of, days_between
+from data.fingerprint import digest
 from data.history import History, periods
-from data.lake import digest
 from data.shop.config import Shop
 from data.workspace import Workspace
 

@@ -11,7 +11,7 @@ from data.contracts.core import ITEMS
 from data.contracts.promotions import PROMOTIONS, PROMOTIONS_QUARANTINE
 from data.core import LOOKUPS, sources_of
 from data.days import refresh_days
-from data.lake import digest
+from data.fingerprint import digest
 from data.promotions import STARTS_PER_COMMIT, days_of_promotions, make_promotions, promotions_sql
 from data.workspace import Workspace
 

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from data.build import Outcome
 from data.contracts.schema import Table
+from data.fingerprint import digest
 from data.history import Periods, periods
-from data.lake import Lake, digest
+from data.lake import Lake
 from data.ledger import Ledger, LedgerError, Row, canonical_json
 from data.ledger.move import check_single
 from data.ledger.rows import plan_differences

@@ -16,7 +16,8 @@ from data.alerts import alert
 from data.build import Outcome, Refused
 from data.contracts.schema import Table
 from data.expectations import expectation_names, expectations
-from data.lake import STANDING, digest
+from data.fingerprint import digest
+from data.lake import STANDING
 from data.portable import column_lineage
 from data.quality_report import QUALITY_PAGE
 from data.verdicts import Verdict, said_of

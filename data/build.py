@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 
 from data.contracts.schema import Frozen, Table
 from data.engine import Session
+from data.fingerprint import digest
 from data.gate import Made, Refused, gate, packed, published_verdicts
-from data.lake import Lake, Published, digest
+from data.lake import Lake, Published
 from data.verdicts import Verdict
 from data.workspace import Workspace
 

@@ -14,8 +14,9 @@ import pyarrow as pa
 from data.build import Made, Outcome, Slice, attach, content_of, restated, standing
 from data.contracts.schema import Table
 from data.engine import Session
+from data.fingerprint import digest
 from data.gate import gate, packed
-from data.lake import Lake, digest
+from data.lake import Lake
 from data.lookups import Lookup, facts_of
 from data.verdicts import Verdict, worst
 from data.workspace import Workspace

@@ -20,7 +20,7 @@ from data.contracts.schema import Frozen, Table
 from data.engine import Session
 from data.facet_sql import event_function, event_weight, state_sql
 from data.features import as_of, days_between, end_of
-from data.lake import digest
+from data.fingerprint import digest
 from data.workspace import Workspace
 
 Phase = Literal["fit", "test", "serve"]

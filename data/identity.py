@@ -18,7 +18,7 @@ from data.contracts.identity import IDENTITIES, IDENTITIES_QUARANTINE
 from data.contracts.reasons import BOOKKEEPING
 from data.core import landed_sql, reasons_of, wished
 from data.engine import Session
-from data.lake import digest
+from data.fingerprint import digest
 from data.models import model
 from data.shop.config import Shop
 from data.workspace import Workspace

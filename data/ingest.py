@@ -16,8 +16,8 @@ import pyarrow as pa
 from data.build import Outcome, packed, published_verdicts
 from data.connectors import SourceFile, resolve_files
 from data.contracts.raw import PUBLIC
+from data.fingerprint import digest
 from data.gate import Made, gate
-from data.lake import digest
 from data.pseudonym import load_key
 from data.row_file import Rows
 from data.shapes import Shape, shape_of

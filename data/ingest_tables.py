@@ -14,6 +14,7 @@ import duckdb
 from data.build import Outcome
 from data.connectors import landing_files
 from data.contracts.schema import Frozen
+from data.fingerprint import digest
 from data.ingest import (
     append_rows,
     calendar_days,
@@ -23,7 +24,6 @@ from data.ingest import (
     landed_days,
     read_rows_in_parts,
 )
-from data.lake import digest
 from data.pseudonym import load_key
 from data.row_file import RowFile
 from data.shapes import Shape, shape_of

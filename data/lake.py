@@ -5,7 +5,6 @@ Versions are of content: a table that is made again with the same content keeps 
 downstream is made again.
 """
 
-import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
@@ -13,12 +12,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-import duckdb
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
 from data.contracts.schema import Frozen, Table
 from data.delta_log import REMOVED_ARE_KNOWN, Snapshots, data_commits, log_properties
+from data.fingerprint import content_digest, digest
 from data.lake_errors import reaching
 from data.row_file import RowFile, Rows
 
@@ -51,33 +50,6 @@ class Published(Frozen):
     """Rows in the table."""
     notes: Mapping[str, str]
     """What else the writer put down: run, ledger sequence, release version."""
-
-
-def digest(*parts: object) -> str:
-    """A short stable digest of JSON-able parts.
-
-    Returns:
-        32 hexadecimal characters of SHA-256.
-    """
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def content_digest(data: pa.Table) -> str:
-    """Digest of a table's rows as a multiset, independent of their order.
-
-    Args:
-        data: (n, c) any table.
-
-    Returns:
-        32 hexadecimal characters.
-    """
-    with duckdb.connect() as connection:
-        connection.register("t", data)
-        row = "struct_pack(" + ", ".join(f'"{name}" := "{name}"' for name in data.column_names) + ")"
-        found = connection.execute(
-            f"select count(*), sum(hash({row})::hugeint), bit_xor(hash({row})) from t"
-        ).fetchone()
-    return digest(data.column_names, [str(x) for x in found or ()])
 
 
 class Lake:

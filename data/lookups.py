@@ -13,7 +13,7 @@ import pyarrow as pa
 from data.build import Slice, attach
 from data.contracts.schema import Frozen, Table
 from data.engine import Session
-from data.lake import digest
+from data.fingerprint import digest
 from data.workspace import Workspace
 
 

@@ -20,9 +20,9 @@ from data.contracts.reasons import QUARANTINES, declared_for
 from data.contracts.schema import Frozen, Table
 from data.days import stale_days
 from data.engine import Session
+from data.fingerprint import digest
 from data.identity import judge, what_decides
 from data.ingest import NO_DAY
-from data.lake import digest
 from data.promotions import promotions_sql
 from data.shop.config import Shop
 from data.shop.errors import ShopError

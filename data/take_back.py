@@ -200,8 +200,10 @@ def _one(workspace: Workspace, file: str, files: Sequence[Held], was: str = "was
             "names files with their digests, and a file that was never landed can simply be removed."
         )
     if len(found) > 1:
-        which = "name one by its digest, or its source by --source where several read one file"
-        raise ShopError(f"{file}: that is several files: {'; '.join(map(str, found))}; {which}.")
+        by_digest = ["its digest"] if len({h.sha256 for h in found}) > 1 else []
+        by_source = ["its source with --source"] if len({h.source for h in found}) > 1 else []
+        listed = "; ".join(f"{h} of source {h.source}" for h in found)
+        raise ShopError(f"{file}: that is several files: {listed}; name one by {' or '.join(by_digest + by_source)}.")
     return found[0]
 
 

@@ -11,9 +11,9 @@ import dagster as dg
 from dagster import DagsterEvent, DagsterInstance, DagsterRunStatus, RunsFilter
 
 from data.connectors import resolve_files
+from data.fingerprint import digest
 from data.ingest import calendar_days, landed_days, new_files
 from data.ingest_tables import Waiting, waiting_rows
-from data.lake import digest
 from data.quality_report import write_quality_report
 from data.shop.errors import ShopError, SourceError
 from data.workspace import Workspace

@@ -156,7 +156,8 @@ def default_plan(
 ) -> PrivacyPlan:
     """The plan for a declared population: one release, and a year of monthly ones where the population carries them.
 
-    Every release of a year has an equal share of mu^2, and the year a gate of its own. Slots, days and noise are fixed before data is read, so that they compose as one plan.
+    Every release of a year has an equal share of mu^2, and the year a gate of its own. Slots, days and noise are fixed
+    before data is read, so that they compose as one plan.
 
     >>> [(slot.name, round(slot.share, 2)) for slot in default_plan(4, 4e-6, 2469).slots]
     [('popularity', 0.4), ('gram', 0.45), ('ranker', 0.15)]

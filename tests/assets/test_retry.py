@@ -246,7 +246,7 @@ def test_a_refusal_stands_until_a_run_covers_all_its_days(line):
 def test_what_waits_is_nothing_where_everything_is_published(line):
     from data.contracts.core import EVENTS_QUARANTINE
     from data.core import LOOKUPS, days_of_events, events_sql
-    from data.lake import digest
+    from data.fingerprint import digest
 
     assert counts(line.workspace, waiting=True) == []
     code = digest(events_sql(line.workspace))

@@ -8,7 +8,8 @@ import pytest
 from deltalake import write_deltalake
 
 from data.contracts.schema import Column, Table
-from data.lake import Lake, content_digest
+from data.fingerprint import content_digest
+from data.lake import Lake
 from tests.support.lakes import age_removals
 
 DAY = Column(name="day", type="date", doc="d")
