@@ -17,6 +17,8 @@ def synth(
     days: Annotated[int, typer.Option(help="Length of the history from 2024-01-01.", min=7, max=3660)] = 90,
     seed: Annotated[int, typer.Option(help="The same seed makes the same bytes.", min=0, max=2**32 - 1)] = 0,
     shape: Annotated[ShapeOption, typer.Option(help="How the files are written.")] = "utc_csv",
+    drift_share: Annotated[float, typer.Option(help="Share of the persons whose taste changes.", min=0, max=1)] = 0.3,
+    drift_at: Annotated[float, typer.Option(help="When, as a share of the history.", min=0, max=1)] = 0.6,
 ) -> None:
     """Make up a shop of any size, with a known truth: tastes, habits, drift, late and double events, bots.
 
@@ -29,7 +31,8 @@ def synth(
     from data.synth.plan import Plan
     from data.synth.write import write_shop
 
-    plan = Plan(n_users=users, n_items=items, n_days=days, seed=seed, shape=shape)
+    drift = {"drift_share": drift_share, "drift_at": drift_at}
+    plan = Plan(n_users=users, n_items=items, n_days=days, seed=seed, shape=shape, **drift)
     try:
         written = write_shop(plan, to, tell=say)
     except FileExistsError as error:

@@ -13,7 +13,15 @@ from ml.online import COORDINATES, Learnt, OnlineConfig
 from ml.ranking.features import FEATURES, index_items
 from ml.ranking.inputs import CandidateConfig, ReleasedGram
 from tests.support.runs import rows
-from tests.support.shops import LIVELY_HEADER, LIVELY_START, customer, lively_shop, workspace_of, write_lines
+from tests.support.shops import (
+    LIVELY_HEADER,
+    LIVELY_START,
+    customer,
+    learn_online,
+    lively_shop,
+    workspace_of,
+    write_lines,
+)
 from tests.support.stability import run
 
 DAYS = 45
@@ -23,7 +31,7 @@ WINDOW_END = LIVELY_START + timedelta(days=DAYS - DAYS // 5)
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory) -> Workspace:
     folder = tmp_path_factory.mktemp("online")
-    workspace = workspace_of(lively_shop(folder / "shop", 6, 20, DAYS), folder / "var")
+    workspace = workspace_of(learn_online(lively_shop(folder / "shop", 6, 20, DAYS)), folder / "var")
     assert not run(workspace).failed
     return workspace
 

@@ -195,7 +195,7 @@ def _untimed(shop_file: Path) -> None:
     said = [
         text
         for text in shop_file.read_text().splitlines(keepends=True)
-        if not text.startswith(("calendar", "evaluation", "online_learning", "    time:"))
+        if not text.startswith(("calendar", "evaluation", "    time:"))
     ]
     shop_file.write_text("".join(said))
 

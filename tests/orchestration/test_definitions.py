@@ -32,5 +32,5 @@ def test_every_asset_states_class_owner_group_code_version_and_schema():
 
 def test_every_contract_has_its_asset():
     published = {".".join(key.path) for key in defs.resolve_asset_graph().materializable_asset_keys}
-    asked_for = (*identity.TABLES, ONLINE)  # of shops that join identifiers, or learn online
+    asked_for = (*identity.TABLES, ONLINE)  # by shops that join identifiers, or learn online
     assert {key for key, table in TABLES.items() if table not in asked_for} <= published

@@ -87,7 +87,6 @@ name: lively
 currency: EUR
 catalogue_public: true
 public_benchmark: true
-online_learning: true
 declared_users: {declared}
 calendar: {{start: {first}, end: {end}}}
 landing: landing
@@ -175,6 +174,12 @@ def lively_shop(folder: Path, seed: int, n_users: int = 40, days: int = 90) -> P
     members = [f"{customer(n)},{'no' if n == n_users - 1 else 'yes'},Town {n % 3}" for n in range(n_users)]
     write_lines(folder / "members.csv", "customer,agrees,town", [*members, f"{customer(0)},yes,Town 9"])
     return folder / "shop.yaml"
+
+
+def learn_online(shop_file: Path) -> Path:
+    """Switch online learning on; returns the YAML's path."""
+    shop_file.write_text(shop_file.read_text(encoding="utf-8") + "online_learning: true\n", encoding="utf-8")
+    return shop_file
 
 
 def _visit(draw: random.Random, who: int, visit: int, day: date, habits: Sequence[int]) -> list[str]:

@@ -103,6 +103,15 @@ def test_every_fault_is_one_sentence_with_its_place(old: str, new: str, says: st
     assert says in fault_of(GOOD.replace(old, new, 1))
 
 
+def test_learning_online_needs_days_in_their_order() -> None:
+    asked = GOOD.replace("currency: EUR", "currency: EUR\nonline_learning: true")
+    assert (
+        parse_shop(asked, Path("shop.yaml")).online_learning and not parse_shop(GOOD, Path("shop.yaml")).online_learning
+    )
+    untimed = asked.replace('    time: {column: at, format: "%d.%m.%Y %H:%M"}\n', "")
+    assert "online_learning: needs events with a time" in fault_of(untimed)
+
+
 def test_several_faults_are_all_told() -> None:
     message = fault_of(GOOD.replace("currency: EUR", "currency: euro").replace("kind: events", "kind: sales"))
     assert "currency" in message and "kind" in message
