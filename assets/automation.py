@@ -15,6 +15,8 @@ def on_new_data() -> dg.AutomationCondition:
     - `together`: what follows a requested table joins its run.
     - Nothing is requested while the table or a dependency is being made. The gate is inside each asset, before it
       publishes; the condition on checks is a second belt, and within one run the run itself sees to it.
+    - A check that a run planned and never came to says nothing of the version that stands, which passed it: a release
+      that a refused batch kept from running is not run again by anything that lands, and must not hold back for ever.
 
     Returns:
         The condition, for a table without partitions.
@@ -24,6 +26,6 @@ def on_new_data() -> dg.AutomationCondition:
     older = When.any_deps_match(When.newly_updated()).since(When.newly_updated())
     unhandled = changed.since((handled & ~changed) | ~older).with_label("a dependency changed after the table was made")
     together = When.any_deps_match(When.will_be_requested())
-    passed = When.all_checks_match(When.check_passed(), blocking_only=True)
+    passed = When.all_checks_match(~(When.check_failed() | When.missing()), blocking_only=True)
     gates = When.all_deps_match(When.will_be_requested() | passed).with_label("the gates of all dependencies passed")
     return (unhandled | together) & ~When.any_deps_in_progress() & ~When.in_progress() & gates

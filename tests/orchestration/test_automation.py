@@ -8,6 +8,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from assets.automation import on_new_data
 from data.contracts.core import ITEMS
 from orchestration.definitions import build_defs
 from tests.support.lakes import age_removals
@@ -143,12 +144,55 @@ def test_nothing_is_asked_for_while_it_or_what_it_reads_is_being_made(daemon):
     run = daemon.begin("features.daily")
     assert [daemon.tick(), daemon.tick()] == [set(), set()]
     daemon.instance.report_run_failed(run)
-    assert daemon.tick() == set(), "a gate that did not come to its end has not passed"
+    assert daemon.tick() == AFTER_DAILY, "a run that came to no result says nothing of the version that passed"
+    land(daemon.workspace, "newer.csv", ["21,bob,a,buy,1,0.5,2024-02-05 11:00:00,y3"])
     assert daemon.daily(days("2024-02-05"))
     run = daemon.begin("features.state")
     assert daemon.tick() == {"features.checkpoint"}
     daemon.instance.report_run_failed(run)
     assert daemon.tick() == AFTER_DAILY - {"features.checkpoint"}
+
+
+def checked(name, deps=(), automation=None, refused=lambda: False, version=lambda: "1"):
+    """An asset with one blocking check, which a refused batch fails as those of tables do: nothing is published."""
+    checks = [dg.AssetCheckSpec("gate", asset=name, blocking=True)]
+
+    @dg.multi_asset(
+        name=name, specs=[dg.AssetSpec(name, deps=list(deps), automation_condition=automation)], check_specs=checks
+    )
+    def made():
+        result = dg.AssetCheckResult(passed=not refused(), asset_key=name, check_name="gate")
+        if refused():
+            yield result
+            raise dg.Failure("refused")
+        yield dg.MaterializeResult(name, data_version=dg.DataVersion(version()), check_results=[result])
+
+    return made
+
+
+def test_what_a_refused_batch_kept_from_running_does_not_hold_back_what_follows_the_next_good_one():
+    batch = {"version": "1", "refused": False}
+    landed = checked("landed", refused=lambda: batch["refused"], version=lambda: batch["version"])
+    learnt = checked("learnt", ["landed"])
+    defs = dg.Definitions(assets=[landed, learnt, checked("shown", ["landed", "learnt"], on_new_data())])
+    instance, cursor = dg.DagsterInstance.ephemeral(), None
+
+    def asked() -> bool:
+        nonlocal cursor
+        found = dg.evaluate_automation_conditions(defs, instance, cursor=cursor)
+        cursor = found.cursor
+        return bool(found.get_num_requested(dg.AssetKey("shown")))
+
+    assert not asked()
+    assert execute(defs, instance, only=[dg.AssetKey("landed")]).success
+    assert not asked(), "what was never learnt has not passed"
+    assert execute(defs, instance).success and not asked()
+    batch |= {"version": "2", "refused": True}
+    assert not execute(defs, instance).success and not asked()
+    batch |= {"refused": False}
+    assert execute(defs, instance, only=[dg.AssetKey("landed")]).success
+    assert asked(), "nothing that lands makes `learnt` again"
+    assert not asked()
 
 
 def test_nothing_after_a_failed_gate_runs_in_the_same_run(fresh):
