@@ -178,7 +178,8 @@ def lively_shop(folder: Path, seed: int, n_users: int = 40, days: int = 90) -> P
 
 def learn_online(shop_file: Path) -> Path:
     """Switch online learning on; returns the YAML's path."""
-    shop_file.write_text(shop_file.read_text(encoding="utf-8") + "online_learning: true\n", encoding="utf-8")
+    text = shop_file.read_text(encoding="utf-8").replace("sources:\n", "online_learning: true\nsources:\n")
+    shop_file.write_text(text, encoding="utf-8")
     return shop_file
 
 
