@@ -3,6 +3,7 @@
 import dagster as dg
 
 When = dg.AutomationCondition
+RELEASES = dg.AssetSelection.tag("portrait/class", "release")
 
 
 def on_new_data() -> dg.AutomationCondition:
@@ -15,8 +16,8 @@ def on_new_data() -> dg.AutomationCondition:
     - `together`: what follows a requested table joins its run.
     - Nothing is requested while the table or a dependency is being made. The gate is inside each asset, before it
       publishes; the condition on checks is a second belt, and within one run the run itself sees to it.
-    - A check that a run planned and never came to says nothing of the version that stands, which passed it: a release
-      that a refused batch kept from running is not run again by anything that lands, and must not hold back for ever.
+    - Nothing that lands makes a release again: one that a refused batch kept from running stands as it passed, and
+      holds back only if its own gate failed or it was never made.
 
     Returns:
         The condition, for a table without partitions.
@@ -26,6 +27,10 @@ def on_new_data() -> dg.AutomationCondition:
     older = When.any_deps_match(When.newly_updated()).since(When.newly_updated())
     unhandled = changed.since((handled & ~changed) | ~older).with_label("a dependency changed after the table was made")
     together = When.any_deps_match(When.will_be_requested())
-    passed = When.all_checks_match(~(When.check_failed() | When.missing()), blocking_only=True)
-    gates = When.all_deps_match(When.will_be_requested() | passed).with_label("the gates of all dependencies passed")
+    passed = When.all_checks_match(When.check_passed(), blocking_only=True)
+    stands = ~When.missing() & ~When.any_checks_match(When.check_failed(), blocking_only=True)
+    gates = (
+        When.all_deps_match(When.will_be_requested() | passed).ignore(RELEASES)
+        & When.all_deps_match(stands).allow(RELEASES)
+    ).with_label("the gates of all dependencies passed")
     return (unhandled | together) & ~When.any_deps_in_progress() & ~When.in_progress() & gates
