@@ -25,7 +25,7 @@ from tests.support.corruption import corruptible
 from tests.support.daemons import INSTANCE, daemon, wait
 from tests.support.evidence import commit_of, merged
 from tests.support.runs import days, execute
-from tests.support.shops import LIVELY_HEADER, add_cookies, add_flyers, customer, lively_shop, write_lines
+from tests.support.shops import LIVELY_HEADER, add_cookies, add_flyers, customer, learn_online, lively_shop, write_lines
 
 LATEST = 20
 """Runs that are looked at; a case causes fewer."""
@@ -44,7 +44,7 @@ FED_BY = {
         *("core.identity_days", "core.corrections", "core.events_quarantine", "core.events", "features.daily"),
         *("out.unusual_events", "features.checkpoint", "features.state", "features.recency_frequency_monetary"),
         *("features.interest", "features.sessions", "features.price_sensitivity", "features.sequence"),
-        *("profile.profiles", "out.recommendations", "out.evaluation"),
+        *("profile.online", "profile.profiles", "out.recommendations", "out.evaluation"),
     ],
 }
 """Source -> the tables that a file of it makes anew, inputs first; its raw table comes before them."""
@@ -228,7 +228,7 @@ def write_evidence(found: Mapping[str, Sequence[str]], shop: Shop, commit: str, 
     head = f"""\
 # Gates under the running daemon, {at.date()}
 
-File `tests/prove/test_gates_daemon.py`: one daemon over a small shop with cookies and promotions. Each critical
+File `tests/prove/test_gates_daemon.py`: one daemon over a small shop with cookies, promotions and online learning. Each critical
 expectation of a table is broken in that one respect alone, after the guard, in a run that the daemon launched: of a
 delivered file for the first of a table, of the table and what reads it for the others.
 
@@ -264,6 +264,7 @@ def test_nothing_follows_any_corruption_under_the_running_daemon(tmp_path, monke
     shop_file = lively_shop(tmp_path / "shop", seed=4, n_users=12, days=45)
     add_cookies(shop_file, [2, 5, 7, 11])
     add_flyers(shop_file)
+    learn_online(shop_file)
     settings = Settings(shop_file=shop_file, var=tmp_path / "var", threads=1, memory_limit="1GB")
     for name, value in {
         "DAGSTER_HOME": settings.dagster_home,
