@@ -228,9 +228,9 @@ def write_evidence(found: Mapping[str, Sequence[str]], shop: Shop, commit: str, 
     head = f"""\
 # Gates under the running daemon, {at.date()}
 
-File `tests/prove/test_gates_daemon.py`: one daemon over a small shop with cookies, promotions and online learning. Each critical
-expectation of a table is broken in that one respect alone, after the guard, in a run that the daemon launched: of a
-delivered file for the first of a table, of the table and what reads it for the others.
+File `tests/prove/test_gates_daemon.py`: one daemon over a small shop with cookies, promotions and online learning. Each
+critical expectation of a table is broken in that one respect alone, after the guard, in a run that the daemon launched:
+of a delivered file for the first of a table, of the table and what reads it for the others.
 
 Each time: exactly that check failed, because `the data is bad`; no table that follows was made in any run; automation
 looked once more after the last run had ended, from beginning to end, and launched nothing that follows without the
