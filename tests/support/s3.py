@@ -36,7 +36,7 @@ class S3Server:
         }
 
     def stop(self) -> None:
-        self._process.terminate()
+        self._process.kill()  # a run in the background ignores SIGINT, Dagster then makes SIGTERM ignored too
         self._process.wait(20)
 
     @property

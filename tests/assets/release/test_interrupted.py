@@ -33,7 +33,16 @@ def ranker(shop: Workspace, *, scale: float) -> object:
         fields = ran.event.model_dump(exclude={"max_grad_norm"})
         return arrays.weights_table(ran.weights), gradient_event(bound=ran.event.max_grad_norm, **fields)
 
-    return release(shop, RANKER, "ranker", run_id="r", code_version="1", inputs="the same", mechanism=mechanism)
+    return release(
+        shop,
+        RANKER,
+        "ranker",
+        is_published=False,
+        run_id="r",
+        code_version="1",
+        inputs="the same",
+        mechanism=mechanism,
+    )
 
 
 def test_a_gradient_that_is_not_finite_leaves_the_slot_spent_and_a_rerun_costs_nothing_more(shop: Workspace) -> None:
