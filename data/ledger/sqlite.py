@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -61,7 +62,7 @@ class SqliteStore:
                 sqlite3.connect(address, uri=True, timeout=WAIT_SECONDS, isolation_level=None)
             ) as db:
                 if mode == "write":
-                    db.execute("PRAGMA journal_mode = WAL")
+                    _log_ahead(db)
                     db.execute("PRAGMA synchronous = FULL")  # in WAL mode NORMAL may lose the last commits with power
                 db.execute("BEGIN IMMEDIATE" if mode == "write" else "BEGIN DEFERRED")
                 try:
@@ -74,6 +75,19 @@ class SqliteStore:
         except sqlite3.Error as error:
             remedy = _REMEDIES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, _BACKUP)
             raise LedgerError(f"ledger {self.place} cannot be used ({error}); {remedy}") from error
+
+
+def _log_ahead(db: sqlite3.Connection) -> None:
+    """Switch a new file to a write-ahead log; SQLite itself waits for no other process that does so too."""
+    until = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(0.02)
 
 
 class _SqliteTransaction:
