@@ -3,6 +3,7 @@
 It answers what `data.history.History` answers, from the events that `portrait synth` would write.
 """
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,8 +56,8 @@ class MadeUp:
 
     def as_of(self, day: int) -> "MadeUp":
         """The same shop, tested on the days from another one on."""
-        found = object.__new__(MadeUp)
-        found.__dict__ = {**self.__dict__, "test_day": day}
+        found = copy.copy(self)
+        found.test_day = day
         return found
 
     def catalogue(self) -> Catalogue:
