@@ -72,7 +72,7 @@ def _lists(
     *,
     end: datetime,
 ) -> "dict[str, Int32]":
-    from ml.ranking.features import index_items
+    from ml.ranking.index import index_items
     from ml.ranking.inputs import CandidateConfig
     from ml.ranking.ranker import recommend
 

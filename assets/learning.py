@@ -135,7 +135,7 @@ def ranker(
     from ml.privacy.plan import PlanConstants, ranker_users
     from ml.privacy.training import TrainingConfig, train_listwise
     from ml.ranking.bags import training_bags
-    from ml.ranking.features import index_items
+    from ml.ranking.index import index_items
     from ml.ranking.inputs import CandidateConfig
     from ml.ranking.ranker import PRIOR
 

@@ -33,7 +33,7 @@ from data.workspace import Workspace
 
 if TYPE_CHECKING:
     from ml.online import Learnt
-    from ml.ranking.features import ItemIndex
+    from ml.ranking.index import ItemIndex
     from ml.ranking.ranker import RankerWeights
     from ml.replay import DayParts
 
@@ -114,7 +114,8 @@ def _online() -> dg.AssetsDefinition:
 def _learn(context: dg.AssetExecutionContext, workspace: Workspace, session: Session, until: datetime) -> Made:
     """Go on from the published state, or start over; and say on what the new state stands."""
     from ml.online import COORDINATES, Learnt, OnlineConfig
-    from ml.ranking.features import FEATURES, index_items
+    from ml.ranking.features import FEATURES
+    from ml.ranking.index import index_items
     from ml.ranking.inputs import CandidateConfig, ReleasedGram
 
     history, config = History(workspace, session, periods(workspace)), OnlineConfig()

@@ -74,7 +74,7 @@ def _recommendations(shop: Shop) -> dg.AssetsDefinition:
 
 def _recommend(workspace: Workspace, session: Session) -> pa.Table:
     """Lists of everybody who has a profile, available items only."""
-    from ml.ranking.features import index_items
+    from ml.ranking.index import index_items
     from ml.ranking.inputs import CandidateConfig
     from ml.ranking.ranker import REASONS, recommend
 

@@ -5,8 +5,9 @@
 Reads the tables that `portrait run` made of a shop that is declared a public benchmark, and writes nothing;
 `--test-start 2017-10-04` is the validation period of the default shop, on which every constant was chosen. One JSON
 line a model and task: NDCG@20 over the whole catalogue, then with relevance restricted to products that at least ten
-users had before (`common`), to the thousand most bought (`head`) and to the others (`tail`), and of users by how much
-they bought before (`light`, `heavy`: lowest and highest third).
+users had before (`common`), to the hundredth of the catalogue that most users had (`head`), to the rest of the first
+tenth (`mid`) and to all others (`tail`); and of users who had nothing before (`new`), of the third of the others that
+had least (`light`) and most (`heavy`). What nobody can be judged by is null.
 """
 
 import argparse
@@ -23,14 +24,19 @@ from data.settings import load_settings
 from data.workspace import Workspace, open_workspace
 from ml.evaluation import coverage, per_user_metrics
 from ml.privacy.plan import default_plan
-from ml.ranking.features import index_items
+from ml.ranking.index import index_items
 from ml.ranking.inputs import CandidateConfig, UserItemState
 from ml.ranking.ranker import TASKS, recommend
 
-HEAD = 1_000
+
+def mean(found: Any) -> float | None:
+    """Of some users, rounded; None of nobody."""
+    return round(float(found.mean()), 4) if len(found) else None
 
 
-def scored(lists: Any, task: str, state: UserItemState, relevant: tuple[Any, Any], n_items: int) -> dict[str, float]:
+def scored(
+    lists: Any, task: str, state: UserItemState, relevant: tuple[Any, Any], n_items: int
+) -> dict[str, float | None]:
     """All figures of one task."""
     user, item = relevant
     if task == "discovery":
@@ -38,24 +44,26 @@ def scored(lists: Any, task: str, state: UserItemState, relevant: tuple[Any, Any
         fresh = ~np.isin(user.astype(np.int64) * n_items + item, owned)
         user, item = user[fresh], item[fresh]
     buyers = np.bincount(state.item_index, minlength=n_items)
-    common, head = buyers >= 10, np.zeros(n_items, dtype=bool)
-    head[np.argsort(-buyers, kind="stable")[:HEAD]] = True
+    common, place = buyers >= 10, np.empty(n_items)
+    place[np.argsort(-buyers, kind="stable")] = np.arange(n_items) / n_items
     whole = per_user_metrics(lists, user, item)
     activity = np.bincount(state.user_index, weights=state.n_days, minlength=len(lists))[whole.user_index]
-    low, high = np.quantile(activity, [1 / 3, 2 / 3])
+    low, high = np.quantile(activity[activity > 0], [1 / 3, 2 / 3])
 
-    def ndcg(kept: Any) -> float:
-        return float(per_user_metrics(lists, user[kept[item]], item[kept[item]]).ndcg.mean())
+    def ndcg(kept: Any) -> float | None:
+        return mean(per_user_metrics(lists, user[kept[item]], item[kept[item]]).ndcg)
 
     return {
-        "ndcg": float(whole.ndcg.mean()),
+        "ndcg": mean(whole.ndcg),
         "common": ndcg(common),
-        "head": ndcg(head),
-        "tail": ndcg(~head),
-        "light": float(whole.ndcg[activity <= low].mean()),
-        "heavy": float(whole.ndcg[activity > high].mean()),
-        "coverage": coverage(lists, n_items),
-        "coverage_common": float(np.isin(np.flatnonzero(common), lists).mean()),
+        "head": ndcg(place < 0.01),
+        "mid": ndcg((place >= 0.01) & (place < 0.1)),
+        "tail": ndcg(place >= 0.1),
+        "new": mean(whole.ndcg[activity == 0]),
+        "light": mean(whole.ndcg[(activity > 0) & (activity <= low)]),
+        "heavy": mean(whole.ndcg[activity > high]),
+        "coverage": round(coverage(lists, n_items), 4),
+        "coverage_common": mean(np.isin(np.flatnonzero(common), lists)),
     }
 
 
@@ -78,8 +86,20 @@ def measure(workspace: Workspace, epsilons: list[float], draws: int, tasks: list
             for task in tasks:
                 figures = scored(lists[task].item_index, task, state, relevant, catalogue.n_items)
                 model = "no noise" if non_private else f"epsilon {epsilon:g}"
-                rounded = {name: round(value, 4) for name, value in figures.items()}
-                print(json.dumps({"model": model, "task": task, **rounded}), flush=True)
+                print(json.dumps({"model": model, "task": task, **figures}), flush=True)
+
+
+def public_benchmark(test_start: date | None = None) -> Workspace:
+    """The shop of the settings, whose releases may be drawn outside its ledger; with another test start if given."""
+    workspace = open_workspace(load_settings())
+    if not workspace.shop.public_benchmark:
+        raise SystemExit(
+            f"{workspace.shop.location} is no public benchmark: releases outside its ledger are not allowed"
+        )
+    if test_start is None:
+        return workspace
+    evaluation = workspace.shop.evaluation.model_copy(update={"test_start": test_start})
+    return replace(workspace, shop=workspace.shop.model_copy(update={"evaluation": evaluation}))
 
 
 def main() -> None:
@@ -90,13 +110,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--test-start", type=date.fromisoformat, help="first test day in place of the shop file's")
     args = parser.parse_args()
-    workspace = open_workspace(load_settings())
-    if args.test_start:
-        evaluation = workspace.shop.evaluation.model_copy(update={"test_start": args.test_start})
-        workspace = replace(workspace, shop=workspace.shop.model_copy(update={"evaluation": evaluation}))
-    if not workspace.shop.public_benchmark:
-        parser.error(f"{workspace.shop.location} is no public benchmark: releases outside its ledger are not allowed")
-    measure(workspace, args.epsilon, args.draws, args.tasks)
+    measure(public_benchmark(args.test_start), args.epsilon, args.draws, args.tasks)
 
 
 if __name__ == "__main__":

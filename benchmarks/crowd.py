@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from cost_of_privacy import public_benchmark
 
 from assets import arrays, learning
 from data.contracts.facets import HALF_LIVES_DAYS
 from data.engine import Session
 from data.history import History, Phase, periods
-from data.settings import load_settings
-from data.workspace import Workspace, open_workspace
+from data.workspace import Workspace
 from ml.privacy.plan import default_plan, has_ranker
-from ml.ranking.features import index_items
+from ml.ranking.index import index_items
 from ml.ranking.inputs import CandidateConfig
 from ml.ranking.ranker import recommend
 
@@ -138,9 +138,7 @@ def main() -> None:
     parser.add_argument("--epsilon", type=float, default=4.0)
     parser.add_argument("--draws", type=int, default=2)
     args = parser.parse_args()
-    workspace = open_workspace(load_settings())
-    if not workspace.shop.public_benchmark:
-        parser.error(f"{workspace.shop.location} is no public benchmark: releases outside its ledger are not allowed")
+    workspace = public_benchmark()
     for figures in measure(workspace, args.users, args.epsilon, args.draws):
         print(json.dumps(figures), flush=True)
 

@@ -13,26 +13,25 @@ mean NDCG@20 by week.
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from cost_of_privacy import public_benchmark
 from made_up import MadeUp
 
 from assets import arrays, learning
 from assets.online import day_parts
 from data.contracts.facets import HALF_LIVES_DAYS
 from data.history import History, periods
-from data.settings import load_settings
 from data.synth.events import DAY_S
 from data.synth.plan import EVENT_TYPES, Plan
-from data.workspace import open_workspace
 from ml.evaluation import per_user_metrics
 from ml.online import Learnt, OnlineConfig, learn
 from ml.privacy.plan import default_plan
-from ml.ranking.features import ItemIndex, index_items
+from ml.ranking.index import ItemIndex, index_items
 from ml.ranking.inputs import CandidateConfig, UserItemState
 from ml.ranking.ranker import RankerWeights, recommend
 from ml.replay import DayParts
@@ -106,12 +105,9 @@ def made_up(seed: int, drift_share: float, users: int, weeks: int, **planted: An
 
 def real(release: date, weeks: int, users: int) -> Shop:
     """A shop on disk whose releases are drawn anew as of a day; only its first users are followed."""
-    workspace = open_workspace(load_settings())
+    workspace = public_benchmark(release)
     shop = workspace.shop
-    if not shop.public_benchmark or shop.declared_users is None:
-        raise SystemExit(f"{shop.location} is no public benchmark: releases outside its ledger are not allowed")
-    evaluation = shop.evaluation.model_copy(update={"test_start": release})
-    workspace = replace(workspace, shop=shop.model_copy(update={"evaluation": evaluation}))
+    assert shop.declared_users is not None, "a benchmark declares its users"
     budget = default_plan(shop.privacy.epsilon, shop.delta(shop.declared_users), shop.declared_users)
     with workspace.engine.session() as session:
         history = History(workspace, session, periods(workspace))

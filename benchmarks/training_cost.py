@@ -31,11 +31,11 @@ from data.history import History, periods
 from data.settings import load_settings
 from data.workspace import Workspace, open_workspace
 from ml.privacy.heads import Heads, listwise_loss
-from ml.privacy.plan import ENCODER_GATE, PlanConstants, default_plan
+from ml.privacy.plan import PROCESSES_GATE, PlanConstants, default_plan
 from ml.privacy.processes import Processes
 from ml.privacy.training import TrainingConfig, train_listwise
 from ml.ranking.bags import Bags, bags_of_users, training_bags
-from ml.ranking.features import index_items
+from ml.ranking.index import index_items
 from ml.ranking.inputs import CandidateConfig, ReleasedGram, ReleasedPopularity
 from ml.ranking.ranker import PRIOR
 
@@ -153,8 +153,8 @@ def together(folder: Path, steps: int, n_threads: int, rank: int, size: int) -> 
         n_users = sum(len(batch.features) for batch in bags)
         own = np.array_split(np.arange(n_users), size)[rank]
         bags = [bags_of_users(bags, part) for part in np.array_split(own, max(1, len(own) // 256))]
-    trained(bags, 1, ENCODER_GATE, processes)
-    used, _ = timed(lambda: trained(bags, steps, ENCODER_GATE, processes))
+    trained(bags, 1, PROCESSES_GATE, processes)
+    used, _ = timed(lambda: trained(bags, steps, PROCESSES_GATE, processes))
     return {name: value / steps for name, value in used.items()}
 
 

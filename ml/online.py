@@ -16,7 +16,8 @@ from typing import Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from ml.ranking.features import FEATURES, N_OWN_FEATURES, ItemIndex
+from ml.ranking.features import FEATURES, N_OWN_FEATURES
+from ml.ranking.index import ItemIndex
 from ml.ranking.inputs import Float64, Floats, Int32, Int64, UserItemState
 from ml.ranking.ranker import RankerWeights
 from ml.replay import DayParts, OwnItems

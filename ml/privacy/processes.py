@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 import torch.distributed as dist
 
-from ml.privacy.plan import ENCODER_GATE
+from ml.privacy.plan import PROCESSES_GATE
 
 
 class Processes:
@@ -71,9 +71,9 @@ class Processes:
         Raises:
             ValueError: in every process, if the population is below the gate or their trainings differ.
         """
-        if declared_users < ENCODER_GATE:
+        if declared_users < PROCESSES_GATE:
             raise ValueError(
-                f"{declared_users:,} declared users are below {ENCODER_GATE:,}, from which training in several "
+                f"{declared_users:,} declared users are below {PROCESSES_GATE:,}, from which training in several "
                 "processes may pay; train in one"
             )
         found: list[str] = [""] * dist.get_world_size(self._group)

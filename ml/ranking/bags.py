@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ml.ranking.features import ItemIndex, user_candidates
+from ml.ranking.features import user_candidates
+from ml.ranking.index import ItemIndex
 from ml.ranking.inputs import Bool, CandidateConfig, Float32, Float64, Int32, UserItemState
 
 

@@ -10,22 +10,9 @@ from typing import Final
 import numpy as np
 from scipy import sparse
 
-from ml.ranking.ease import Together, scores, together
-from ml.ranking.inputs import (
-    Bool,
-    CandidateConfig,
-    Catalogue,
-    Float32,
-    Float64,
-    Floats,
-    Indices,
-    Int32,
-    ReleasedGram,
-    ReleasedPopularity,
-    UserItemState,
-    codes_of,
-)
-from ml.ranking.popularity import posterior_counts
+from ml.ranking.ease import scores
+from ml.ranking.index import LOG_SCALE, TEXT_UNITS, ItemIndex
+from ml.ranking.inputs import Bool, CandidateConfig, Float32, Floats, Indices, Int32, UserItemState
 
 FEATURES: Final = (
     "own",
@@ -46,56 +33,14 @@ FEATURES: Final = (
     "popularity",
     "popularity_category_3",
     "popularity_line",
-    "together",
+    "bought_together",
 )
 """Names of the features, in the order of the last axis. A `line` is a brand within a third-level category. The first
-seven are 0 off the user's own items; `together`, what users with the same items bought, is 0 outside the head of the
-released Gram matrix."""
+seven are 0 off the user's own items; `bought_together`, what users with the same items bought, is 0 outside the head of
+the released Gram matrix."""
 
 N_OWN_FEATURES: Final = 7
 """How many of them describe the user's own purchases of the very item."""
-
-_LOG_SCALE: Final = 3.0
-"""All logarithms are divided by it: log1p of what a household buys in a year then lies between 0 and about 2."""
-
-_UNITS: Final = np.float32(4000)
-"""Units of 1 that cosines are computed in. Whole numbers: every partial sum of two unit vectors stays below 2^24 and is
-exact in float32, so that no bit of a cosine depends on which other users are multiplied in the same block."""
-
-
-@dataclass(frozen=True, eq=False)
-class ItemIndex:
-    """Item-side arrays, the same for every user: made once from the catalogue and the released popularity."""
-
-    facets: tuple[Int32, ...]
-    """Codes of category_1, category_2, category_3, brand and line, each (n_items,), -1 for none."""
-    sizes: tuple[int, ...]
-    """How many keys each of them has."""
-    popularity: Float32
-    """(n_items, 3) the three features of it."""
-    head: Int32
-    """(n_head,) the most popular items, descending."""
-    in_head: Bool
-    """(n_items,) whether an item is among them."""
-    type_items: Int32
-    """(n_keys of category_3, n_per_type) the most popular items of each, descending, padded with -1."""
-    text_embeddings: Float32
-    """(n_texts, size) unit vectors."""
-    text_units: Float32
-    """(n_texts, size) the same in whole units of 1 / `_UNITS`."""
-    text_index: Int32
-    """(n_items,) row of the text, or -1."""
-    order: Int32
-    """(n_items,) all items by released popularity, descending; ties by position."""
-    order_score: Float32
-    """(n_items,) their released popularity."""
-    together: Together
-    """Weights between the items of the released head."""
-
-    @property
-    def n_items(self) -> int:
-        """Size of the item universe."""
-        return len(self.text_index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,73 +53,6 @@ class Candidates:
     """(n_users, width) whether the user has the item in the state."""
     features: Float32
     """(n_users, width, len(FEATURES))."""
-
-
-def index_items(
-    catalogue: Catalogue, released: ReleasedPopularity, gram: ReleasedGram, config: CandidateConfig
-) -> ItemIndex:
-    """Prepare the item side: facet codes, popularity features, and the lists that candidates are drawn from.
-
-    Released counts become posterior means first, see `ml.ranking.popularity`; those of a category or a line are summed.
-
-    Args:
-        catalogue: the whole public catalogue.
-        released: popularity in one window.
-        gram: which items of the head go together.
-        config: how many candidates.
-
-    Returns:
-        The index.
-
-    Raises:
-        ValueError: if the released popularity has another length than the catalogue.
-    """
-    if released.counts.shape != (catalogue.n_items,):
-        raise ValueError(
-            f"released popularity has shape {released.counts.shape}, the catalogue {catalogue.n_items} items; "
-            "release it for the catalogue that is served"
-        )
-    line = codes_of(catalogue.codes[2], catalogue.codes[3])
-    facets = (*catalogue.codes, line)
-    counts, logs = posterior_counts(released.counts, released.noise_std)
-    levels = [logs, _log_sums(counts, catalogue.codes[2]), _log_sums(counts, line)]
-    popularity = (np.stack(levels, axis=1) / _LOG_SCALE).astype(np.float32)
-    order = np.argsort(-released.counts, kind="stable").astype(np.int32)
-    in_head = np.zeros(catalogue.n_items, dtype=np.bool_)
-    in_head[order[: config.n_head]] = True
-    return ItemIndex(
-        facets=facets,
-        sizes=tuple(int(codes.max(initial=-1)) + 1 for codes in facets),
-        popularity=popularity,
-        head=order[: config.n_head],
-        in_head=in_head,
-        type_items=_top_by_key(catalogue.codes[2], order, config.n_per_type),
-        text_embeddings=catalogue.text_embeddings,
-        text_units=np.rint(catalogue.text_embeddings * _UNITS),
-        text_index=catalogue.text_index,
-        order=order,
-        order_score=released.counts[order].astype(np.float32),
-        together=together(gram, catalogue.n_items),
-    )
-
-
-def _log_sums(counts: Float64, codes: Int32) -> Float64:
-    """(n_items,) log of the sum of counts over the items that share a key; 0 for an item without one."""
-    known = codes >= 0
-    sums = np.bincount(codes[known], weights=counts[known], minlength=int(codes.max(initial=-1)) + 2)
-    return np.where(known, np.log1p(sums)[codes], 0.0)
-
-
-def _top_by_key(codes: Int32, order: Int32, n: int) -> Int32:
-    """(n_keys, n) first n items of each key in the given order, padded with -1."""
-    table = np.full((int(codes.max(initial=-1)) + 1, n), -1, dtype=np.int32)
-    ordered = order[codes[order] >= 0]
-    ordered = ordered[np.argsort(codes[ordered], kind="stable")]
-    key = codes[ordered]
-    rank = np.arange(len(key)) - np.searchsorted(key, key)
-    keep = rank < n
-    table[key[keep], rank[keep]] = ordered[keep]
-    return table
 
 
 def user_candidates(
@@ -220,7 +98,7 @@ def user_candidates(
     features[:, :, 7:14] = np.stack(shared, axis=-1)
     features[:, :, 14] = _text_similarity(user, item, slow, index, n_users)[everyone, index.text_index[safe]]
     features[:, :, 15:18] = index.popularity[safe]
-    features[:, :, 18] = scores(user, item, index.together, n_users)[everyone, index.together.column[safe]]
+    features[:, :, 18] = scores(user, item, index.together, n_users)[everyone, index.together.column[safe]] / LOG_SCALE
     features[chosen < 0] = 0.0
     return Candidates(chosen, is_own, features)
 
@@ -235,7 +113,7 @@ def _facet_sums(user: Indices, key: Indices, weight: Float32, n_users: int, size
     known = key >= 0
     cell = user[known] * (size + 1) + key[known]
     sums = np.bincount(cell, weights=weight[known], minlength=n_users * (size + 1)).reshape(n_users, size + 1)
-    return (np.log1p(sums) / _LOG_SCALE).astype(np.float32)
+    return (np.log1p(sums) / LOG_SCALE).astype(np.float32)
 
 
 def _looked_up(sums: Float32, codes: Int32, items: Indices, everyone: Indices) -> Float32:
@@ -308,12 +186,12 @@ def own_columns(
     late = np.log(np.maximum(last, 1.0) / np.maximum(gap, 1.0))
     return [
         present,
-        np.log1p(slow) / _LOG_SCALE,
-        np.log1p(fast) / _LOG_SCALE,
-        np.log1p(n_days) / _LOG_SCALE,
-        np.log1p(last) / _LOG_SCALE,
+        np.log1p(slow) / LOG_SCALE,
+        np.log1p(fast) / LOG_SCALE,
+        np.log1p(n_days) / LOG_SCALE,
+        np.log1p(last) / LOG_SCALE,
         np.where(again, np.exp(-np.abs(late)), 0.0),
-        np.log1p(gap) / _LOG_SCALE,
+        np.log1p(gap) / LOG_SCALE,
     ]
 
 
@@ -325,6 +203,6 @@ def _text_similarity(user: Indices, item: Indices, weight: Float32, index: ItemI
     bought = sparse.csr_matrix((np.log1p(weight[known]), (user[known], text[known])), shape=shape, dtype=np.float32)
     centroid = bought @ index.text_embeddings
     centroid /= np.maximum(np.linalg.norm(centroid, axis=1, keepdims=True), 1e-9)
-    cosine = np.rint(centroid * _UNITS) @ index.text_units.T / (_UNITS * _UNITS)
+    cosine = np.rint(centroid * TEXT_UNITS) @ index.text_units.T / (TEXT_UNITS * TEXT_UNITS)
     similarity: Float32 = np.pad(cosine, ((0, 0), (0, 1)))
     return similarity

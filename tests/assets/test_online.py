@@ -10,7 +10,8 @@ from data.features import as_of
 from data.history import History, periods
 from data.workspace import Workspace
 from ml.online import COORDINATES, Learnt, OnlineConfig
-from ml.ranking.features import FEATURES, index_items
+from ml.ranking.features import FEATURES
+from ml.ranking.index import index_items
 from ml.ranking.inputs import CandidateConfig, ReleasedGram
 from tests.support.runs import rows
 from tests.support.shops import (

@@ -1,15 +1,14 @@
 """Online learning: one user's days alone, batched in any way, against a plain loop; and it pays when tastes change."""
 
-import runpy
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
+from online import curve, made_up
 
-from data.settings import REPOSITORY
 from ml.online import COORDINATES, Learnt, OnlineConfig, learn
-from ml.ranking.features import FEATURES, ItemIndex, index_items, user_candidates
+from ml.ranking.features import FEATURES, user_candidates
+from ml.ranking.index import ItemIndex, index_items
 from ml.ranking.inputs import CandidateConfig, ReleasedGram, ReleasedPopularity, UserItemState
 from ml.ranking.ranker import PRIOR, TASKS, recommend
 from ml.replay import DayParts
@@ -177,23 +176,14 @@ def test_days_that_are_known_already_or_of_unknown_users_are_refused() -> None:
         only(parts, slice(None, None, -1))
 
 
-@pytest.fixture(scope="module")
-def benchmark(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    sys.path.insert(0, str(REPOSITORY / "benchmarks"))  # it imports its neighbour, as a script does
-    try:
-        return runpy.run_path(str(REPOSITORY / "benchmarks" / "online.py"))
-    finally:
-        sys.path.pop(0)
-
-
 @pytest.mark.parametrize("seed", [21, 22])
-def test_it_wins_where_tastes_change_and_not_when_it_is_switched_off(benchmark: dict[str, Any], seed: int) -> None:
-    shop = benchmark["made_up"](seed, 1.0, 120, 10)
+def test_it_wins_where_tastes_change_and_not_when_it_is_switched_off(seed: int) -> None:
+    shop = made_up(seed, 1.0, 120, 10)
     late = slice(4, 10)  # the first weeks teach what has changed
 
     def gain(config: OnlineConfig) -> float:
-        curve = np.array(list(benchmark["curve"](shop, 10, config)))[late]
-        return float((curve[:, 1] - curve[:, 0]).mean())
+        frozen, learnt = np.array(list(curve(shop, 10, config)))[late].T
+        return float((learnt - frozen).mean())
 
     assert gain(OnlineConfig()) > 0.05
     assert abs(gain(OnlineConfig(alpha=1e-9))) < 1e-3

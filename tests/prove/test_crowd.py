@@ -2,13 +2,13 @@
 
 import math
 import resource
-import runpy
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from crowd import N_TOGETHER, K, measure
 
 from data.settings import REPOSITORY
 from data.shop.draft import draft
@@ -19,8 +19,6 @@ from orchestration.definitions import build_defs
 from tests.support.runs import days, execute
 from tests.support.shops import workspace_of
 
-CROWD = runpy.run_path(str(REPOSITORY / "benchmarks" / "crowd.py"))
-K, N_TOGETHER, measure = (CROWD[name] for name in ("K", "N_TOGETHER", "measure"))
 N_PLANTED, EPSILON, DRAWS = 100, 4.0, 1
 PLAN = Plan(n_users=2_500, n_items=1_000, n_days=120, seed=7, shape="utc_csv")
 RELEASES = ("popularity", "gram", "ranker")

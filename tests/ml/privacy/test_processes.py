@@ -16,7 +16,7 @@ import torch.distributed as dist
 
 from ml.privacy import mechanisms
 from ml.privacy.checkpoint import Resumable
-from ml.privacy.plan import ENCODER_GATE
+from ml.privacy.plan import PROCESSES_GATE
 from ml.privacy.processes import Processes
 from ml.privacy.training import TrainingConfig, train_listwise
 from ml.ranking.bags import Bags, bags_of_users
@@ -30,7 +30,7 @@ ALL = range(60)
 
 
 def config(**changes: Any) -> TrainingConfig:
-    fields = {"steps": 4, "learning_rate": 1e3, "max_grad_norm": 0.3, "n_averaged": 1, "declared_users": ENCODER_GATE}
+    fields = {"steps": 4, "learning_rate": 1e3, "max_grad_norm": 0.3, "n_averaged": 1, "declared_users": PROCESSES_GATE}
     return TrainingConfig.model_validate(fields | changes)
 
 
@@ -115,7 +115,7 @@ JOBS: dict[str, Callable[[int, Processes], Any]] = {
     "killed and resumed": killed_and_resumed,
     "nobody here": nobody_here,
     "unlike": lambda rank, processes: trained(rank, processes, learning_rate=1.0 + rank),
-    "too few": lambda rank, processes: trained(rank, processes, declared_users=ENCODER_GATE - 1),
+    "too few": lambda rank, processes: trained(rank, processes, declared_users=PROCESSES_GATE - 1),
     "overflow": overflow,
     "weak noise": weak_noise,
     "after them": trained,
@@ -168,12 +168,12 @@ def test_the_aggregate_of_two_processes_is_that_of_one(said: Any, name: str, opt
     alone, wanted = trained(None, None, **options)
     np.testing.assert_array_equal(first, second)
     # float32 may round a user's gradient by the company he is computed in: a unit of 2^20 or two a user
-    np.testing.assert_allclose(first, alone, rtol=0, atol=4 * len(ALL) * 2 * 0.3 / 2**20 * 1e3 / ENCODER_GATE)
+    np.testing.assert_allclose(first, alone, rtol=0, atol=4 * len(ALL) * 2 * 0.3 / 2**20 * 1e3 / PROCESSES_GATE)
     assert event == wanted and np.abs(first).max() > 1e-2
 
 
 def residuals(draws: list[Any]) -> Callable[[], Any]:
-    return iter([one.ravel() / (np.sqrt(4) * NOISE * 0.3 * 1e3 / ENCODER_GATE) for one in draws]).__next__
+    return iter([one.ravel() / (np.sqrt(4) * NOISE * 0.3 * 1e3 / PROCESSES_GATE) for one in draws]).__next__
 
 
 def test_noise_is_drawn_once_and_has_the_claimed_scale(said: Any) -> None:

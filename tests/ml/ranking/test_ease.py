@@ -64,6 +64,26 @@ def test_denoising_brings_the_matrix_nearer_to_the_exact_one():
         assert np.linalg.eigvalsh(clean).min() > -1e-9
 
 
+def test_how_often_an_item_is_taken_does_not_hide_what_it_goes_with():
+    taste = RNG.normal(size=(4000, 4))
+    direction = RNG.normal(size=(200, 4))
+    share = np.minimum(0.5 * np.arange(1, 201) ** -0.7, 0.4)
+    likes = share / (share + (1 - share) * np.exp(-0.7 * taste @ direction.T))
+    exact, noise_std = gram_of((RNG.random(likes.shape) < likes).astype(np.float64)), 2.0
+    above = np.triu(RNG.normal(size=(200, 200)) * noise_std / np.sqrt(2), 1)
+    noisy = exact.values + above + above.T + np.diag(RNG.normal(size=200) * noise_std)
+    values, vectors = np.linalg.eigh(noisy)
+    edge = np.sqrt(400) * noise_std
+    strong = values > edge
+    with_diagonal = (vectors[:, strong] * np.sqrt(values[strong] ** 2 - edge**2)) @ vectors[:, strong].T
+    off = ~np.eye(200, dtype=bool)
+
+    def wrong(found: Float64) -> float:
+        return float(np.linalg.norm((found - exact.values)[off]))
+
+    assert wrong(denoised(noisy, noise_std)) < 0.9 * wrong(with_diagonal)
+
+
 def test_pure_noise_teaches_next_to_nothing():
     n, noise_std = 120, 5.0
     above = np.triu(RNG.normal(size=(n, n)) * noise_std / np.sqrt(2), 1)

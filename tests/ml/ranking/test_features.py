@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.ranking.features import FEATURES, Candidates, ItemIndex, index_items, user_candidates
+from ml.ranking.features import FEATURES, Candidates, user_candidates
+from ml.ranking.index import ItemIndex, index_items
 from ml.ranking.inputs import CandidateConfig, ReleasedGram, ReleasedPopularity, UserItemState
 from tests.ml.ranking.small_shop import catalogue, state
 

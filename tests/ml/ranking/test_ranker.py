@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from ml.privacy.training import TrainingConfig, train_listwise
 from ml.ranking import ranker
 from ml.ranking.bags import training_bags
-from ml.ranking.features import FEATURES, ItemIndex, index_items
+from ml.ranking.features import FEATURES
+from ml.ranking.index import ItemIndex, index_items
 from ml.ranking.inputs import CandidateConfig, ReleasedGram, ReleasedPopularity, UserItemState
 from ml.ranking.ranker import PRIOR, REASONS, TASKS, RankerWeights, Recommendations, Task
 from tests.ml.ranking.small_shop import catalogue, state
