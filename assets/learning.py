@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -135,6 +136,7 @@ def ranker(
     from ml.privacy.plan import PlanConstants, ranker_users
     from ml.privacy.training import TrainingConfig, train_listwise
     from ml.ranking.bags import training_bags
+    from ml.ranking.coordinates import from_coordinates, in_coordinates, to_coordinates
     from ml.ranking.index import index_items
     from ml.ranking.inputs import CandidateConfig
     from ml.ranking.ranker import PRIOR
@@ -154,6 +156,8 @@ def ranker(
         n_users=n_users,
         config=candidates,
     )
+    for number, batch in enumerate(bags):  # one after the other: they are most of the memory
+        bags[number] = in_coordinates(batch)
     tell(f"bags ready, {planned.steps} full-batch steps to go")
     config = TrainingConfig(
         steps=planned.steps,
@@ -162,7 +166,9 @@ def ranker(
         declared_users=n_trained,
     )
     noise = 0.0 if non_private else planned.noise_multiplier
-    return train_listwise(bags, PRIOR.to_array(), config, noise_multiplier=noise, non_private=non_private)
+    start = to_coordinates(PRIOR.to_array())
+    trained = train_listwise(bags, start, config, noise_multiplier=noise, non_private=non_private)
+    return replace(trained, weights=from_coordinates(trained.weights))
 
 
 def _only(

@@ -37,6 +37,7 @@ class MadeUp:
         self.user_ids = np.arange(plan.n_users)
         self.item_ids = self.items.item_id
         self.test_day = plan.n_days - WINDOW_DAYS
+        self._kept: tuple[Any, dict[str, npt.NDArray[Any]]] = (None, {})
         self.db = duckdb.connect()
         self.db.execute("set threads = 2")
         self.db.execute("create table events (user_index int, item_index int, second int, kind utinyint)")
@@ -68,7 +69,13 @@ class MadeUp:
         return Catalogue(codes, np.zeros((1, 1), np.float32), np.full(self.plan.n_items, -1, np.int32))
 
     def state(self, phase: Phase, n_users: int | None = None) -> dict[str, npt.NDArray[Any]]:
-        """As `History.state`; of the first users alone if so asked."""
+        """As `History.state`; of the first users alone if so asked. Kept until another is asked for."""
+        asked = (phase, n_users, self.test_day)
+        if asked != self._kept[0]:
+            self._kept = (asked, self._state(phase, n_users))
+        return self._kept[1]
+
+    def _state(self, phase: Phase, n_users: int | None) -> dict[str, npt.NDArray[Any]]:
         day = self.test_day - (WINDOW_DAYS if phase == "fit" else 0)
         age = f"({day * DAY_S} - e.second) / {DAY_S}e0"
         decayed = ", ".join(

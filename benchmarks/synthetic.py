@@ -56,10 +56,10 @@ class Judge:
         found = recommend(self.state, index, weights, n_users=self.n_users, config=config)
         return {task: found[task].item_index for task in TASKS}
 
-    def together(self, weights: Any, head: Any, rows: Any) -> dict[str, Any]:
+    def together(self, head: Any, products: Any) -> dict[str, Any]:
         """Discovery by what goes with what alone."""
         score = np.full((self.n_users, self.catalogue.n_items), -np.inf)
-        score[:, head] = rows @ weights
+        score[:, head] = products
         score[self.state.user_index, self.state.item_index] = -np.inf
         return {"discovery": np.argsort(-score, axis=1, kind="stable")[:, :K].astype(np.int32)}
 
@@ -96,7 +96,7 @@ def full_ease(judge: Judge, state: UserItemState) -> None:
         inverse = np.linalg.inv(gram + ridge * np.eye(len(gram)))
         weights = -inverse / np.diagonal(inverse)
         np.fill_diagonal(weights, 0.0)
-        lists = judge.together(weights, np.arange(len(gram)), rows[: judge.n_users])
+        lists = judge.together(np.arange(len(gram)), rows[: judge.n_users] @ weights)
         judge.said(lists, users=shape[0], model="ease", ridge=ridge)
 
 
@@ -107,7 +107,7 @@ def head_ease(judge: Judge, gram: ReleasedGram, **about: Any) -> None:
     index = ease.together(gram, judge.catalogue.n_items)
     user, item = judge.state.user_index, judge.state.item_index
     cells = ease.head_rows(user, item, index.head, n_users=judge.n_users, n_items=len(index.column))
-    judge.said(judge.together(index.weights, index.head, ease.unit_rows(cells, index.direction)), **about)
+    judge.said(judge.together(index.head, ease.products(cells, index)), **about)
 
 
 def cost(args: argparse.Namespace) -> None:

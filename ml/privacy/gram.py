@@ -18,25 +18,21 @@ Source: Canonne, Kamath, Steinke (NeurIPS 2020), Proposition 5 and Theorem 14. G
 user: Dwork, Talwar, Thakurta, Zhang, "Analyze Gauss" (STOC 2014), whose noise is the same above the diagonal.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from scipy import sparse
 
-from ml.privacy.bounding import Float64, Int64, bound_rows
+from ml.privacy.bounding import Float64, Int64
 from ml.privacy.events import GramGaussianEvent, MechanismEvent, NonPrivateEvent
 from ml.privacy.mechanisms import checked_scale, with_discrete_gaussian
-
-_EXACT: Final = 2**53
-"""Whole numbers up to here are exact in float64, sums of products included."""
 
 _FAINT: Final = 0.05
 """A row of which less than this is left off the direction stays as short as it is: its rest is mostly rounding."""
 
-_CELLS_AT_ONCE: Final = 2**22
-"""Dense cells of users' rows held at once: 32 MB an array."""
+_USERS_AT_ONCE: Final = 2**16
+"""Users whose products are summed at once: bounds the memory and changes nothing else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,68 +152,83 @@ def gram_of_units(
 ) -> Int64:
     """The exact Gram matrix of the users' bounded whole-number rows.
 
-    Products are taken in float64, for so many users at once that every partial sum is below 2^53, and summed in int64.
+    A row without its part along a direction has a number in every cell, but only the user's own items take work: it is
+    k = x - c d, with x sparse and d the direction in whole numbers, one for all. So the sum over users of k k^T is that
+    of x x^T, of c x and of c^2, all in whole numbers.
 
     Args:
         rows: as in `release_gram`.
         bound: clip norm of one row.
         sensitivity: S.
-        mean_direction: as in `release_gram`.
+        mean_direction: as in `release_gram`; its components are rounded to multiples of S^(-2/3).
 
     Returns:
         (n_items, n_items) int64: the sum over users of k k^T, exactly.
 
     Raises:
         ValueError: as `release_gram`; or if there are so many users that int64 could overflow.
+        ArithmeticError: if a user's row exceeds S in norm: a proof that failed; nothing may be released.
     """
     n_users, n_items = rows.shape
-    if n_users * sensitivity**2 >= 2**62:
+    if n_users * (sensitivity / _FAINT) ** 2 >= 2**62:
         raise ValueError(f"{n_users} users of {sensitivity} units overflow the Gram sum; lower the slot's sensitivity")
-    gram = np.zeros((n_items, n_items), dtype=np.int64)
-    for units in _units(rows, bound, sensitivity, mean_direction):
-        exact = units.astype(np.float64)
-        gram += (exact.T @ exact).astype(np.int64)
+    direction = np.zeros(n_items) if mean_direction is None else mean_direction
+    whole = np.rint(unit_direction(direction) * sensitivity ** (2 / 3)).astype(np.int64)
+    gram, crossed, squared = np.zeros((n_items, n_items), dtype=np.int64), np.zeros(n_items, dtype=np.int64), 0
+    for start in range(0, n_users, _USERS_AT_ONCE):
+        own, steps = _units(rows[start : start + _USERS_AT_ONCE], whole, sensitivity)
+        gram += (own.T @ own).toarray()
+        crossed += own.T @ steps
+        squared += int(steps @ steps)
+    gram -= np.outer(crossed, whole) + np.outer(whole, crossed) - squared * np.outer(whole, whole)
     return gram
 
 
-def _units(rows: sparse.csr_array, bound: float, sensitivity: int, mean_direction: Float64 | None) -> Iterator[Int64]:
-    """The users' bounded rows, some users at a time."""
-    n_users, n_items = rows.shape
-    at_once = max(1, min((_EXACT - 1) // sensitivity**2, _CELLS_AT_ONCE // max(n_items, 1)))
-    for start in range(0, n_users, at_once):
-        dense = unit_rows(rows[start : start + at_once], mean_direction)
-        norm = np.sqrt(np.sum(dense * dense, axis=1, keepdims=True))
-        dense *= np.where(norm > _FAINT, bound / np.maximum(norm, _FAINT), 1.0)
-        yield bound_rows(dense, bound=bound, sensitivity=sensitivity)
+def _units(rows: sparse.csr_array, whole: Int64, sensitivity: int) -> tuple[sparse.csr_array, Int64]:
+    """Bounded rows of some users, own - steps * whole: (n_users, n_items) sparse and (n_users,), both int64.
+
+    Cutting n own cells adds at most root n / 2 to a norm. Taking whole steps off leaves half a step at most, at a right
+    angle to what is wanted, where there is nothing else. What is wanted is so much shorter than S; each row is checked.
+    """
+    unit, along = unit_rows(rows, whole.astype(np.float64))
+    step = float(np.linalg.norm(whole))
+    room = np.maximum(sensitivity - np.sqrt(np.diff(unit.indptr)) / 2 - 1, 0.0)
+    wanted = np.sqrt(np.maximum(room**2 - (step / 2) ** 2, 0.0))
+    left = np.sqrt(np.maximum(1.0 - along**2, 0.0))
+    factor = np.where(left > _FAINT, wanted / np.maximum(left, _FAINT), wanted)
+    steps = np.rint(factor * along / max(step, 1.0)).astype(np.int64)
+    cells = np.rint(unit.data * np.repeat(factor, np.diff(unit.indptr))).astype(np.int64)
+    own = sparse.csr_array((cells, unit.indices, unit.indptr), shape=unit.shape)
+    squared = (own * own).sum(axis=1) - 2 * steps * (own @ whole) + steps**2 * int(whole @ whole)
+    if bool(np.any(squared > sensitivity**2)):
+        raise ArithmeticError("a user's bounded row exceeds the sensitivity; nothing is released")
+    return own, steps
 
 
-def unit_rows(rows: sparse.csr_array, mean_direction: Float64 | None = None) -> Float64:
-    """Users' rows scaled to unit L2 norm, minus their part along a direction.
+def unit_rows(rows: sparse.csr_array, mean_direction: Float64 | None = None) -> tuple[sparse.csr_array, Float64]:
+    """Users' rows at unit L2 norm, and how much of each lies along a direction.
 
     Args:
         rows: (n_users, n_items) sparse, finite; an empty row stays zero.
-        mean_direction: (n_items,) of any length; none, or all zero, leaves the unit rows as they are.
+        mean_direction: (n_items,) of any length; none, or all zero, lies along nothing.
 
     Returns:
-        (n_users, n_items) float64, dense, of norm at most 1.
+        (n_users, n_items) sparse float64, and (n_users,) in [-1, 1]: no bit of a user depends on the others.
 
     Raises:
         ValueError: if a weight is not finite or too large, or the direction has another length.
     """
     if not bool(np.all(np.abs(rows.data) <= 1e100)):
         raise ValueError("users' weights must be finite and at most 1e100; repair them before the release")
-    dense: Float64 = rows.toarray().astype(np.float64)
-    norm = np.sqrt(np.sum(dense * dense, axis=1, keepdims=True))
-    dense /= np.where(norm > 0, norm, 1.0)
+    norm = np.sqrt((rows * rows).sum(axis=1))
+    unit = rows.astype(np.float64)
+    unit.data /= np.repeat(np.where(norm > 0, norm, 1.0), np.diff(rows.indptr))
     if mean_direction is None:
-        return dense
+        return unit, np.zeros(len(norm))
     direction = unit_direction(mean_direction)
     if direction.shape != (rows.shape[1],):
         raise ValueError(f"the mean direction has shape {direction.shape}, the head {rows.shape[1]} items")
-    # Not a matrix product: how BLAS cuts it, and with that the last bit of a user, depends on the other users.
-    along = np.sum(dense * direction, axis=1, keepdims=True)
-    dense -= along * direction
-    return dense
+    return unit, unit @ direction
 
 
 def unit_direction(direction: Float64) -> Float64:

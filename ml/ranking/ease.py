@@ -47,6 +47,8 @@ class Together:
     """(n_head,) direction that users' rows are projected off."""
     weights: Float64
     """(n_head, n_head) whole units; column j holds the weights of all items for item j, 0 for itself."""
+    along: Float64
+    """(n_head,) whole units: what the direction itself scores."""
 
     @property
     def n_head(self) -> int:
@@ -70,12 +72,14 @@ def together(gram: ReleasedGram, n_items: int) -> Together:
     head, column = gram.item_index, _columns(gram.item_index, n_items)
     clean = denoised(gram.values, gram.noise_std)
     mean = float(np.trace(clean)) / max(len(clean), 1)
+    direction = unit_direction(gram.direction)
     if mean <= 0:  # no release, or nothing but noise in it
-        return Together(head, column, unit_direction(gram.direction), np.zeros_like(clean))
+        return Together(head, column, direction, np.zeros_like(clean), np.zeros(len(clean)))
     inverse = np.linalg.inv(clean + _RIDGE * mean * np.eye(len(clean)))
     weights = -inverse / np.diagonal(inverse)
     np.fill_diagonal(weights, 0.0)
-    return Together(head, column, unit_direction(gram.direction), np.rint(weights * _UNITS))
+    weights = np.rint(weights * _UNITS)
+    return Together(head, column, direction, weights, np.rint(direction @ weights))
 
 
 def denoised(gram: Float64, noise_std: float) -> Float64:
@@ -169,7 +173,19 @@ def scores(user: Indices, item: Indices, index: Together, n_users: int) -> Float
     if index.n_head == 0:
         return np.zeros((n_users, 1), dtype=np.float32)
     cells = head_rows(user, item, index.head, n_users=n_users, n_items=len(index.column))
-    rows = unit_rows(cells, index.direction)
-    product = np.rint(rows * _UNITS) @ index.weights
-    found: Float32 = np.log1p(np.maximum(product / (_UNITS**2 * _FLOOR), 0.0)).astype(np.float32)
+    product = products(cells, index)
+    found: Float32 = np.log1p(np.maximum(product / _FLOOR, 0.0)).astype(np.float32)
     return np.pad(found, ((0, 0), (0, 1)))
+
+
+def products(cells: sparse.csr_array, index: Together) -> Float64:
+    """(n_users, n_head) unit rows off the direction, times the weights; a user's own items alone take work.
+
+    Args:
+        cells: as `head_rows` gives them.
+        index: the weights.
+    """
+    unit, along = unit_rows(cells, index.direction)
+    unit.data = np.rint(unit.data * _UNITS)
+    found: Float64 = unit @ index.weights - np.rint(along * _UNITS)[:, None] * index.along
+    return found / _UNITS**2

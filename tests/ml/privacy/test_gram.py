@@ -36,7 +36,7 @@ def test_removing_a_user_removes_exactly_that_users_products(direction: np.ndarr
 
 def test_the_parts_that_users_are_summed_in_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = units_of(USERS.toarray())
-    monkeypatch.setattr(module, "_CELLS_AT_ONCE", 27)
+    monkeypatch.setattr(module, "_USERS_AT_ONCE", 3)
     np.testing.assert_array_equal(units_of(USERS.toarray()), whole)
 
 
@@ -48,24 +48,40 @@ def test_no_users_products_exceed_the_sensitivity_in_whole_numbers(rows: np.ndar
         assert (found == found.T).all()
 
 
-def test_units_are_the_clipped_projected_row_truncated() -> None:
-    row = USERS[[0]].toarray()[0]
-    x = row / np.linalg.norm(row)
-    x = x - (x @ DIRECTION) * DIRECTION / (DIRECTION @ DIRECTION)
-    assert np.linalg.norm(x) > 0.8
-    wanted = x * 0.8 / np.linalg.norm(x) * S / 0.8
-    units = np.trunc(wanted)
-    np.testing.assert_allclose(units_of(row[None]), np.outer(units, units), atol=2 * S)
-    np.testing.assert_allclose(unit_rows(sparse.csr_array(row[None]), DIRECTION)[0], x, atol=1e-12)
+def dense_units(rows: np.ndarray, direction: np.ndarray, largest: int) -> np.ndarray:
+    """(n, M) float64: every cell of the bounded rows, from the definition, before it is cut."""
+    whole = np.rint(direction / np.linalg.norm(direction) * largest ** (2 / 3))
+    x = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    x = x - np.outer(x @ whole, whole) / (whole @ whole)
+    return x / np.linalg.norm(x, axis=1, keepdims=True) * largest
 
 
-def test_float64_products_are_summed_exactly() -> None:
-    rng = np.random.default_rng(3)
-    rows, largest = rng.normal(size=(9000, 3)), 2**20  # more users than one exact product in float64 may hold
-    found = gram_of_units(sparse.csr_array(rows), bound=0.5, sensitivity=largest)
-    k = module.bound_rows(unit_rows(sparse.csr_array(rows)), bound=0.5, sensitivity=largest).astype(object)
+def test_units_are_the_projected_row_at_full_length() -> None:
+    rows = USERS.toarray()
+    for row in rows:
+        wanted = dense_units(row[None], DIRECTION, S)[0]
+        step = S ** (2 / 3) / 2 + 9  # half a step along the direction, and what cutting nine cells adds
+        np.testing.assert_allclose(units_of(row[None]), np.outer(wanted, wanted), atol=2 * step * S)
+        assert np.trace(units_of(row[None])) > 0.99 * S**2
+    unit, along = unit_rows(USERS, DIRECTION)
+    np.testing.assert_allclose(np.linalg.norm(unit.toarray(), axis=1), 1.0)
+    np.testing.assert_allclose(along, unit.toarray() @ DIRECTION / np.linalg.norm(DIRECTION), atol=1e-12)
+
+
+def test_a_row_that_lies_along_the_direction_stays_short() -> None:
+    row = DIRECTION + 0.01 * np.eye(9)[3]
+    assert np.trace(units_of(row[None])) < (0.05 * S) ** 2
+
+
+def test_sums_beyond_what_float64_holds_are_exact() -> None:
+    rows, largest = sparse.csr_array(np.random.default_rng(3).normal(size=(9000, 3))), 2**20
+    direction = np.array([1.0, 2.0, 2.0])
+    found = gram_of_units(rows, bound=0.5, sensitivity=largest, mean_direction=direction)
+    whole = np.rint(direction / 3 * largest ** (2 / 3)).astype(np.int64)
+    own, steps = module._units(rows, whole, largest)
+    k = own.toarray().astype(object) - np.outer(steps, whole).astype(object)
     assert (found == k.T @ k).all()
-    assert int(np.trace(found)) > 2**53 > 8191 * largest**2
+    assert int(np.trace(found)) > 2**53
 
 
 @pytest.mark.parametrize("part", ["diagonal", "above"])
@@ -79,9 +95,8 @@ def test_the_matrix_is_symmetric_in_the_callers_units_and_the_event_is_what_ran(
     assert np.array_equal(released.values, released.values.T)
     assert released.event == GRAM_CLAIM and released.noise_std == GRAM_CLAIM.noise_std
     assert twin.event == NonPrivateEvent() and twin.noise_std == 0
-    x = unit_rows(USERS, DIRECTION)
-    x *= 0.9 / np.linalg.norm(x, axis=1, keepdims=True)
-    np.testing.assert_allclose(twin.values, x.T @ x, atol=40 * 2 * 0.9**2 / S)
+    x = dense_units(USERS.toarray(), DIRECTION, S) * GRAM_CLAIM.bound / S
+    np.testing.assert_allclose(twin.values, x.T @ x, atol=40 * GRAM_CLAIM.bound**2 * S ** (-1 / 3))
     assert np.abs(released.values - twin.values).max() < 6 * GRAM_CLAIM.noise_std
     other = GramNoise(3e7, 4e7)
     other.add_to(np.zeros((3, 3), dtype=np.int64), sensitivity=S, bound=0.5)
