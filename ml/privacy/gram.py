@@ -139,7 +139,7 @@ def release_gram(
         ValueError: if shapes differ or a weight is not finite.
     """
     unit = float(planned.bound / planned.sensitivity) ** 2
-    gram = gram_of_units(rows, bound=planned.bound, sensitivity=planned.sensitivity, mean_direction=mean_direction)
+    gram = gram_of_units(rows, sensitivity=planned.sensitivity, mean_direction=mean_direction)
     if non_private:
         return GramRelease(gram.astype(np.float64) * unit, 0.0, NonPrivateEvent())
     noise = GramNoise(planned.diagonal_scale, planned.off_diagonal_scale)
@@ -147,9 +147,7 @@ def release_gram(
     return GramRelease(noisy.astype(np.float64) * unit, noise.event.noise_std, noise.event)
 
 
-def gram_of_units(
-    rows: sparse.csr_array, *, bound: float, sensitivity: int, mean_direction: Float64 | None = None
-) -> Int64:
+def gram_of_units(rows: sparse.csr_array, *, sensitivity: int, mean_direction: Float64 | None = None) -> Int64:
     """The exact Gram matrix of the users' bounded whole-number rows.
 
     A row without its part along a direction has a number in every cell, but only the user's own items take work: it is
@@ -158,8 +156,7 @@ def gram_of_units(
 
     Args:
         rows: as in `release_gram`.
-        bound: clip norm of one row.
-        sensitivity: S.
+        sensitivity: S, which the bound of a row is mapped to.
         mean_direction: as in `release_gram`; its components are rounded to multiples of S^(-2/3).
 
     Returns:
@@ -180,6 +177,7 @@ def gram_of_units(
         gram += (own.T @ own).toarray()
         crossed += own.T @ steps
         squared += int(steps @ steps)
+    # Where these sums pass int64 they wrap and come back: the result is a sum of at most n_users x S^2.
     gram -= np.outer(crossed, whole) + np.outer(whole, crossed) - squared * np.outer(whole, whole)
     return gram
 

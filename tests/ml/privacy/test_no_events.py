@@ -43,8 +43,8 @@ def test_the_population_counts_those_with_a_row() -> None:
 
 def test_an_empty_row_adds_no_product() -> None:
     rows = sparse.csr_array(np.array([[1.0, 2.0], [0.0, 0.0], [0.0, 3.0]]))
-    options = {"bound": 1.0, "sensitivity": 2**12}
-    np.testing.assert_array_equal(gram_of_units(rows, **options), gram_of_units(rows[[0, 2]], **options))
+    found = gram_of_units(rows[[0, 2]], sensitivity=2**12)
+    np.testing.assert_array_equal(gram_of_units(rows, sensitivity=2**12), found)
 
 
 def test_a_point_at_the_origin_counts_in_its_cluster_and_adds_no_vector() -> None:
