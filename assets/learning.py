@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ml.privacy.gram import GramRelease
     from ml.privacy.mechanisms import Release
     from ml.privacy.training import Trained
+    from ml.ranking.bags import Bags
     from ml.ranking.inputs import Catalogue, Float64, Int32, ReleasedGram, ReleasedPopularity, UserItemState
     from ml.ranking.ranker import RankerWeights
 
@@ -133,37 +134,76 @@ def ranker(
     Returns:
         The weights and what ran.
     """
-    from ml.privacy.plan import PlanConstants, ranker_users
-    from ml.privacy.training import TrainingConfig, train_listwise
+    bags = ranker_bags(state, labels, user_ids, catalogue, before, together, planned, plan, tell=tell)
+    tell(f"bags ready, {planned.steps} full-batch steps to go")
+    return fit_ranker(bags, planned, plan, non_private=non_private)
+
+
+def ranker_bags(
+    state: "UserItemState",
+    labels: "tuple[Int32, Int32, Float64]",
+    user_ids: Collection[object],
+    catalogue: "Catalogue",
+    before: "ReleasedPopularity",
+    together: "ReleasedGram",
+    planned: "GaussianEvent",
+    plan: "PrivacyPlan",
+    *,
+    tell: Callable[[str], None],
+) -> "list[Bags]":
+    """What the ranker is trained on: the bags of those who train, in the coordinates of `ml.ranking.coordinates`.
+
+    Args:
+        state: everybody's own items as of that instant.
+        labels: users and items taken after it, with weights.
+        user_ids: of everybody, in the order of their numbers.
+        catalogue: the whole public catalogue.
+        before: released popularity up to that instant.
+        together: the released Gram matrix.
+        planned: what the plan allows.
+        plan: the whole plan.
+        tell: receives lines of progress.
+    """
+    from ml.privacy.plan import ranker_users
     from ml.ranking.bags import training_bags
-    from ml.ranking.coordinates import from_coordinates, in_coordinates, to_coordinates
+    from ml.ranking.coordinates import in_coordinates
     from ml.ranking.index import index_items
     from ml.ranking.inputs import CandidateConfig
-    from ml.ranking.ranker import PRIOR
 
-    constants, candidates = PlanConstants(), CandidateConfig()
+    candidates, n_users = CandidateConfig(), len(user_ids)
     n_trained = ranker_users(plan.declared_users, planned.mu)
     if n_trained < plan.declared_users:
         enters = enters_training(user_ids, n_trained / plan.declared_users)
         state, labels, n_users = _only(enters, state, labels)
         tell(f"{n_users} users train")
-    else:
-        n_users = len(user_ids)
-    bags = training_bags(
-        state,
-        index_items(catalogue, before, together, candidates),
-        *labels,
-        n_users=n_users,
-        config=candidates,
-    )
+    index = index_items(catalogue, before, together, candidates)
+    bags = training_bags(state, index, *labels, n_users=n_users, config=candidates)
     for number, batch in enumerate(bags):  # one after the other: they are most of the memory
         bags[number] = in_coordinates(batch)
-    tell(f"bags ready, {planned.steps} full-batch steps to go")
+    return bags
+
+
+def fit_ranker(
+    bags: "list[Bags]", planned: "GaussianEvent", plan: "PrivacyPlan", *, non_private: bool = False
+) -> "Trained":
+    """Train on bags in coordinates; the weights are those of the features.
+
+    Args:
+        bags: of `ranker_bags`.
+        planned: what the plan allows.
+        plan: the whole plan.
+        non_private: without noise.
+    """
+    from ml.privacy.plan import PlanConstants, ranker_users
+    from ml.privacy.training import TrainingConfig, train_listwise
+    from ml.ranking.coordinates import from_coordinates, to_coordinates
+    from ml.ranking.ranker import PRIOR
+
     config = TrainingConfig(
         steps=planned.steps,
-        learning_rate=constants.learning_rate,
+        learning_rate=PlanConstants().learning_rate,
         max_grad_norm=planned.bound,
-        declared_users=n_trained,
+        declared_users=ranker_users(plan.declared_users, planned.mu),
     )
     noise = 0.0 if non_private else planned.noise_multiplier
     start = to_coordinates(PRIOR.to_array())
@@ -184,6 +224,46 @@ def _only(
     return type(state)(**columns), (number[user[taught]], item[taught], weight[taught]), int(enters.sum())
 
 
+def counted(
+    history: History, plan: "PrivacyPlan", *, non_private: bool
+) -> "tuple[ReleasedPopularity, ReleasedPopularity]":
+    """Released popularity up to the instant of fitting and up to date, published nowhere.
+
+    Args:
+        history: the shop's history.
+        plan: the whole plan.
+        non_private: without noise.
+    """
+    from ml.privacy.plan import has_ranker
+    from ml.ranking.inputs import ReleasedPopularity
+
+    planned: Any = plan.events()["popularity"]
+    found = popularity(history, planned, n_windows=2 if has_ranker(plan) else 1, non_private=non_private)
+    noise_std = 0.0 if non_private else planned.noise_std
+    return ReleasedPopularity(found.values[0], noise_std), ReleasedPopularity(found.values[-1], noise_std)
+
+
+def together_of(
+    state: "UserItemState", n_users: int, before: "ReleasedPopularity", plan: "PrivacyPlan", *, non_private: bool
+) -> "ReleasedGram":
+    """The released Gram matrix of a plan, published nowhere; none where the plan has none.
+
+    Args:
+        state: everybody's own items as of `gram_phase`.
+        n_users: users, with or without items.
+        before: released popularity up to that instant.
+        plan: the whole plan.
+        non_private: without noise.
+    """
+    from ml.ranking.inputs import ReleasedGram
+
+    planned: Any = plan.events().get("gram")
+    if planned is None:
+        return ReleasedGram.none()
+    head, direction, found = gram(state, n_users, before, planned, plan, non_private=non_private)
+    return ReleasedGram(head, direction, found.values, found.noise_std)
+
+
 def everything(
     history: History, catalogue: "Catalogue", plan: "PrivacyPlan", *, non_private: bool
 ) -> "tuple[ReleasedPopularity, ReleasedGram, RankerWeights]":
@@ -199,30 +279,24 @@ def everything(
         What `recommend` is given.
     """
     from ml.privacy.plan import has_ranker
-    from ml.ranking.inputs import ReleasedGram, ReleasedPopularity
+    from ml.ranking.inputs import ReleasedGram
     from ml.ranking.ranker import PRIOR, RankerWeights
 
-    events: Any = plan.events()
-    n_users = len(history.user_ids)
-    counted = popularity(history, events["popularity"], n_windows=2 if has_ranker(plan) else 1, non_private=non_private)
-    noise_std = 0.0 if non_private else events["popularity"].noise_std
-    before, latest = (ReleasedPopularity(counts, noise_std) for counts in (counted.values[0], counted.values[-1]))
-    together = ReleasedGram.none()
-    if "gram" in events:
-        state = arrays.user_item_state(history, gram_phase(plan))
-        head, direction, found = gram(state, n_users, before, events["gram"], plan, non_private=non_private)
-        together = ReleasedGram(head, direction, found.values, found.noise_std)
+    before, latest = counted(history, plan, non_private=non_private)
+    if set(plan.events()) == {"popularity"}:
+        return latest, ReleasedGram.none(), PRIOR
+    state = arrays.user_item_state(history, gram_phase(plan))
+    together = together_of(state, len(history.user_ids), before, plan, non_private=non_private)
     if not has_ranker(plan):
         return latest, together, PRIOR
-    state, labels = arrays.user_item_state(history, "fit"), history.weighted(history.fit_labels())
     trained = ranker(
         state,
-        labels,
+        history.weighted(history.fit_labels()),
         history.user_ids,
         catalogue,
         before,
         together,
-        events["ranker"],
+        cast("GaussianEvent", plan.events()["ranker"]),
         plan,
         tell=lambda line: None,
         non_private=non_private,

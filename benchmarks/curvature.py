@@ -15,17 +15,16 @@ from typing import Any
 
 import numpy as np
 from cost_of_privacy import public_benchmark
-from made_up import MadeUp
+from made_up import shop_of
 
 from assets import arrays, learning
 from data.history import History, periods
-from data.synth.plan import Plan
 from ml.privacy.plan import default_plan
 from ml.ranking.bags import Bags, training_bags
 from ml.ranking.coordinates import CURVATURE_FILE, curvature
 from ml.ranking.features import FEATURES
 from ml.ranking.index import index_items
-from ml.ranking.inputs import CandidateConfig, ReleasedGram, ReleasedPopularity
+from ml.ranking.inputs import CandidateConfig
 from ml.ranking.ranker import PRIOR
 
 VALIDATION, EPSILON, SEED, USERS, LEARNT_FROM = date(2017, 10, 4), 4.0, 11, 100_000, 5_000
@@ -50,17 +49,10 @@ def mean_covariance(bags: list[Bags]) -> Any:
 
 def of_history(history: Any, catalogue: Any, epsilon: float, declared: int, n_users: int) -> Any:
     """The same of the first users of a shop, whose features are made from releases as of the instant of fitting."""
-    plan, n_all, config = (
-        default_plan(epsilon, 1 / (100 * declared), declared),
-        len(history.user_ids),
-        CandidateConfig(),
-    )
-    events: Any = plan.events()
-    counts = learning.popularity(history, events["popularity"], n_windows=2).values[0]
-    before = ReleasedPopularity(counts, events["popularity"].noise_std)
+    plan, config = default_plan(epsilon, 1 / (100 * declared), declared), CandidateConfig()
+    before, _ = learning.counted(history, plan, non_private=False)
     state = arrays.user_item_state(history, "fit")
-    head, direction, found = learning.gram(state, n_all, before, events["gram"], plan)
-    gram = ReleasedGram(head, direction, found.values, found.noise_std)
+    gram = learning.together_of(state, len(history.user_ids), before, plan, non_private=False)
     own = state.user_index < n_users
     some = type(state)(**{name: column[own] for name, column in vars(state).items()})
     user, item = history.numbered(history.fit_labels())
@@ -81,11 +73,7 @@ def main() -> None:
         history = History(workspace, session, periods(workspace))
         catalogue = arrays.catalogue(workspace, session)
         real = of_history(history, catalogue, EPSILON, declared, len(history.user_ids))
-    plan = Plan(
-        n_users=USERS, n_items=5_000, n_days=180, seed=SEED, shape="utc_csv",
-        sessions_per_day=0.08, n_habits=1, drift_share=0.0,
-    )  # fmt: skip
-    shop = MadeUp(plan)
+    shop = shop_of(USERS, SEED)
     found = real + of_history(shop, shop.catalogue(), 1.0, USERS, LEARNT_FROM)
     if args.write:
         rows = ",\n".join(f"    {json.dumps([round(float(cell), 5) for cell in row])}" for row in found)

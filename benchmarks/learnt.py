@@ -28,18 +28,18 @@ from behaviour import (
     trained_head,
 )
 from encoder import Adapters, EncoderConfig, Examples, encoder_scores, public_vectors, train_adapters
-from made_up import MadeUp
+from made_up import MadeUp, shop_of
 from scipy import sparse
 from synthetic import Judge, K
 
 from assets import arrays, learning
 from data.history import WINDOW_DAYS
-from data.synth.plan import Plan
 from ml.privacy.accounting import PrivacyPlan, Slot
-from ml.privacy.plan import PlanConstants, default_plan, has_ranker, ranker_users
+from ml.privacy.plan import PlanConstants, default_plan, ranker_users
 from ml.privacy.training import TrainingConfig, train_listwise
 from ml.ranking import ease
 from ml.ranking.bags import Bags, training_bags
+from ml.ranking.coordinates import from_coordinates, in_coordinates, to_coordinates
 from ml.ranking.features import user_candidates
 from ml.ranking.index import index_items
 from ml.ranking.inputs import CandidateConfig, ReleasedGram, ReleasedPopularity
@@ -58,34 +58,15 @@ class RankerConfig:
     hidden_size: int = 16
     steps: int = 16
     learning_rate: float = 2.0
+    max_grad_norm: float = 0.5
     max_users: int = 4_000
     """Users that train, at most: about 80 kB each."""
 
 
-def made(n_users: int, seed: int) -> MadeUp:
-    """The shop of `synthetic.py cost`."""
-    plan = Plan(
-        n_users=n_users, n_items=5_000, n_days=180, seed=seed, shape="utc_csv",
-        sessions_per_day=0.08, n_habits=1, drift_share=0.0,
-    )  # fmt: skip
-    return MadeUp(plan)
-
-
-def counted(shop: MadeUp, plan: PrivacyPlan, non_private: bool) -> tuple[ReleasedPopularity, ReleasedPopularity]:
-    """Released popularity before the ranker's labels, and up to date."""
-    planned: Any = plan.events()["popularity"]
-    windows = 2 if has_ranker(plan) else 1
-    found = learning.popularity(shop, planned, n_windows=windows, non_private=non_private).values
-    noise_std = 0.0 if non_private else planned.noise_std
-    return ReleasedPopularity(found[0], noise_std), ReleasedPopularity(found[-1], noise_std)
-
-
 def gram_of(shop: MadeUp, plan: PrivacyPlan, before: ReleasedPopularity, non_private: bool) -> ReleasedGram:
     """The released Gram matrix."""
-    state, planned = arrays.as_state(shop.state(learning.gram_phase(plan))), plan.events()["gram"]
-    args: Any = (state, shop.plan.n_users, before, planned, plan)
-    head, direction, found = learning.gram(*args, non_private=non_private)
-    return ReleasedGram(head, direction, found.values, found.noise_std)
+    state = arrays.as_state(shop.state(learning.gram_phase(plan)))
+    return learning.together_of(state, shop.plan.n_users, before, plan, non_private=non_private)
 
 
 def best(score: Any) -> Any:
@@ -137,7 +118,7 @@ def ranker_bags(
     shop: MadeUp, judge: Judge, plan: PrivacyPlan, max_users: int, non_private: bool
 ) -> tuple[list[Bags], Any]:
     """What a plan's ranker is trained on, and the item side up to date."""
-    before, latest = counted(shop, plan, non_private)
+    before, latest = learning.counted(shop, plan, non_private=non_private)
     gram, candidates = gram_of(shop, plan, before, non_private), CandidateConfig()
     event: Any = plan.events()["ranker"]
     n_users = min(max_users, ranker_users(plan.declared_users, event.mu))
@@ -149,19 +130,24 @@ def ranker_bags(
 
 
 def fitted(bags: list[Bags], plan: PrivacyPlan, config: RankerConfig, hidden_size: int, non_private: bool) -> Any:
-    """The plan's linear ranker, or one with a hidden layer, by constants of its own and the same mu."""
+    """The plan's linear ranker, in its coordinates, or one with a hidden layer by constants of its own; the same mu."""
     event, linear = plan.events()["ranker"], PlanConstants()
     steps = config.steps if hidden_size else linear.steps
     training = TrainingConfig(
         steps=steps,
         learning_rate=config.learning_rate if hidden_size else linear.learning_rate,
-        max_grad_norm=linear.max_grad_norm,
+        max_grad_norm=config.max_grad_norm if hidden_size else linear.max_grad_norm,
         n_averaged=max(1, steps // 2),
         declared_users=sum(len(batch.features) for batch in bags),
         hidden_size=hidden_size,
     )
     noise = 0.0 if non_private else float(np.sqrt(steps) / event.mu)
-    return train_listwise(bags, PRIOR.to_array(), training, noise_multiplier=noise, non_private=non_private)
+    options: Any = {"noise_multiplier": noise, "non_private": non_private}
+    if hidden_size:
+        return train_listwise(bags, PRIOR.to_array(), training, **options)
+    start, even = to_coordinates(PRIOR.to_array()), [in_coordinates(batch) for batch in bags]
+    found = train_listwise(even, start, training, **options)
+    return dataclasses.replace(found, weights=from_coordinates(found.weights))
 
 
 def behaviour(
@@ -177,7 +163,7 @@ def behaviour(
 
     for epsilon in epsilons:
         plan = default_plan(epsilon or 4, 1 / (100 * n_users), n_users, PlanConstants(**NO_GATES), monthly=0)
-        before, latest = counted(shop, plan, epsilon is None)
+        before, latest = learning.counted(shop, plan, non_private=epsilon is None)
         sold = [np.bincount(department, np.maximum(one.counts, 0)) + 1 for one in (before, latest)]
         (bags, start), (judged, _) = buys_bags(then, day - WINDOW_DAYS, config), buys_bags(now, day, config)
         said("buys", figures_of_buys(judged, start), epsilon=epsilon, model="own rate")
@@ -243,7 +229,7 @@ def encoder(
             if epsilon is None and gram_share == 0.225:
                 continue
             if not free:
-                _, latest = counted(shop, plan, epsilon is None)
+                _, latest = learning.counted(shop, plan, non_private=epsilon is None)
                 popularity = posterior_counts(latest.counts, latest.noise_std)[0] + 0.5
                 free["popularity"] = np.broadcast_to(np.log(popularity), (judge.n_users, n_items))
                 free["content"] = encoder_scores(judged, vectors, popularity, untrained)
@@ -294,7 +280,7 @@ def main() -> None:
     epsilons: list[float | None] = [None, *args.epsilon]
     for n_users in args.users:
         for seed in args.seeds:
-            shop, about = made(n_users, seed), {"users": n_users, "seed": seed}
+            shop, about = shop_of(n_users, seed), {"users": n_users, "seed": seed}
             if args.what == "ranker":
                 ranker(shop, epsilons, overridden(RankerConfig(), args.set), about)
             elif args.what == "behaviour":

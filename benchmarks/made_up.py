@@ -116,3 +116,12 @@ class MadeUp:
     def weighted(self, pairs: Pairs) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float64]]:
         """A purchase weighs as much as any other."""
         return *pairs, np.ones(len(pairs[0]))
+
+
+def shop_of(n_users: int, seed: int, n_items: int = 5_000) -> MadeUp:
+    """The shop that figures by size are measured on: half a year, one habit a user, no change of taste."""
+    plan = Plan(
+        n_users=n_users, n_items=n_items, n_days=180, seed=seed, shape="utc_csv",
+        sessions_per_day=0.08, n_habits=1, drift_share=0.0,
+    )  # fmt: skip
+    return MadeUp(plan)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from cost_of_privacy import scored
-from made_up import MadeUp
+from made_up import MadeUp, shop_of
 from scipy import sparse
 
 from assets import arrays, learning
@@ -114,11 +114,7 @@ def cost(args: argparse.Namespace) -> None:
     """Print the cost of privacy by size."""
     for n_users in args.users:
         for seed in args.seeds:
-            plan = Plan(
-                n_users=n_users, n_items=args.items, n_days=180, seed=seed, shape="utc_csv",
-                sessions_per_day=0.08, n_habits=1, drift_share=0.0,
-            )  # fmt: skip
-            shop = MadeUp(plan)
+            shop = shop_of(n_users, seed, args.items)
             judge = Judge(shop)
             about = {"users": n_users, "seed": seed}
             for name, lists in baselines(judge):

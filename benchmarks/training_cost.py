@@ -34,9 +34,8 @@ from ml.privacy.heads import Heads, listwise_loss
 from ml.privacy.plan import PROCESSES_GATE, PlanConstants, default_plan
 from ml.privacy.processes import Processes
 from ml.privacy.training import TrainingConfig, train_listwise
-from ml.ranking.bags import Bags, bags_of_users, training_bags
-from ml.ranking.index import index_items
-from ml.ranking.inputs import CandidateConfig, ReleasedGram, ReleasedPopularity
+from ml.ranking.bags import Bags, bags_of_users
+from ml.ranking.coordinates import to_coordinates
 from ml.ranking.ranker import PRIOR
 
 FIELDS = ("features", "candidate", "label", "weight")
@@ -67,26 +66,17 @@ def releases(folder: Path) -> dict[str, Any]:
 
 def _released(workspace: Workspace, plan: Any, folder: Path) -> None:
     """The releases, published nowhere."""
-    events, candidates = plan.events(), CandidateConfig()
+    planned = plan.events()["ranker"]
     with workspace.engine.session() as session:
         history = History(workspace, session, periods(workspace))
         catalogue = arrays.catalogue(workspace, session)
-        n_users = len(history.user_ids)
-        counted = learning.popularity(history, events["popularity"], n_windows=2)
-        before = ReleasedPopularity(counted.values[0], events["popularity"].noise_std)
+        before, _ = learning.counted(history, plan, non_private=False)
         state = arrays.user_item_state(history, "fit")
-        head, direction, found = learning.gram(state, n_users, before, events["gram"], plan)
-        together = ReleasedGram(head, direction, found.values, found.noise_std)
+        together = learning.together_of(state, len(history.user_ids), before, plan, non_private=False)
         labels = history.weighted(history.fit_labels())
-        index = index_items(catalogue, before, together, candidates)
-        bags = training_bags(state, index, *labels, n_users=n_users, config=candidates)
-    config = TrainingConfig(
-        steps=plan.events()["ranker"].steps,
-        learning_rate=PlanConstants().learning_rate,
-        max_grad_norm=events["ranker"].bound,
-        declared_users=plan.declared_users,
-    )
-    train_listwise(bags, PRIOR.to_array(), config, noise_multiplier=events["ranker"].noise_multiplier)
+        shop: Any = (state, labels, history.user_ids, catalogue, before, together, planned, plan)
+        bags = learning.ranker_bags(*shop, tell=lambda line: None)
+    learning.fit_ranker(bags, planned, plan)
     for number, batch in enumerate(bags):
         np.savez(folder / f"{number:03d}.npz", **{name: getattr(batch, name) for name in FIELDS})
 
@@ -102,8 +92,13 @@ def loaded(folder: Path) -> list[Bags]:
 
 def trained(bags: list[Bags], steps: int, declared_users: int, processes: Processes | None = None) -> None:
     """Private steps."""
-    config = TrainingConfig(steps=steps, declared_users=declared_users)
-    train_listwise(bags, PRIOR.to_array(), config, noise_multiplier=NOISE, device="cpu", processes=processes)
+    c = PlanConstants()
+    config = TrainingConfig(
+        steps=steps, learning_rate=c.learning_rate, max_grad_norm=c.max_grad_norm, declared_users=declared_users
+    )
+    train_listwise(
+        bags, to_coordinates(PRIOR.to_array()), config, noise_multiplier=NOISE, device="cpu", processes=processes
+    )
 
 
 def private(folder: Path, steps: int) -> dict[str, Any]:

@@ -35,11 +35,11 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    steps: int = Field(default=16, ge=1)
+    steps: int = Field(ge=1)
     """Steps T."""
-    learning_rate: float = Field(default=2.0, gt=0)
+    learning_rate: float = Field(gt=0)
     """Step size on the mean gradient, plain gradient descent."""
-    max_grad_norm: float = Field(default=0.5, gt=0)
+    max_grad_norm: float = Field(gt=0)
     """Clip norm C of one user's gradient over all heads together."""
     n_averaged: int = Field(default=8, ge=1)
     """The weights are the mean of the last so many iterates: post-processing that evens out noise."""

@@ -24,7 +24,10 @@ def ranker(shop: Workspace, *, scale: float) -> object:
 
     def mechanism(planned):
         config = TrainingConfig(
-            steps=planned.steps, max_grad_norm=planned.bound, declared_users=plan_of(shop).declared_users
+            steps=planned.steps,
+            learning_rate=2.0,
+            max_grad_norm=planned.bound,
+            declared_users=plan_of(shop).declared_users,
         )
         start = np.full((N_HEADS, 19), scale)
         ran = train_listwise(

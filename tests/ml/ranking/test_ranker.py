@@ -51,7 +51,7 @@ def test_training_from_zero_learns_the_checkerboard() -> None:
     rows, index = checkerboard()
     diagonal = np.arange(SIZE, dtype=np.int32)
     bags = training_bags(rows, index, diagonal, diagonal, n_users=SIZE, config=CONFIG, chunk_users=16)
-    config = TrainingConfig(steps=30, learning_rate=2.0, declared_users=SIZE)
+    config = TrainingConfig(steps=30, learning_rate=2.0, max_grad_norm=0.5, declared_users=SIZE)
     start = np.zeros((2, len(FEATURES)))
     trained = train_listwise(bags, start, config, noise_multiplier=0, non_private=True)
     learnt = RankerWeights.from_array(trained.weights)
